@@ -1,0 +1,14 @@
+//! The market's own words: symbols, trades, candles, and what a symbol's state is after a trade.
+//!
+//! Pure: does no I/O, reads no clock and knows no tokio; every time is an argument. Encodings
+//! belong to `wire`, storage to `speed`.
+
+mod candle;
+mod state;
+mod symbol;
+mod trade;
+
+pub use candle::{Candle, Candles, MINUTE};
+pub use state::{Day, Latest, SymbolState, DAY};
+pub use symbol::{MAX_SYMBOL_BYTES, Symbol, SymbolError};
+pub use trade::{Price, Sequence, Stamp, Trade, Volume};

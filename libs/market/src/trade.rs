@@ -1,0 +1,101 @@
+/// A price in the quote currency. One that exists is finite and positive.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[repr(transparent)]
+pub struct Price(f64);
+
+impl Price {
+    #[inline]
+    pub fn new(value: f64) -> Option<Self> {
+        (value > 0.0 && value < f64::INFINITY).then_some(Self(value))
+    }
+
+    #[inline]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn max(self, other: Self) -> Self {
+        Self(self.0.max(other.0))
+    }
+
+    #[must_use]
+    #[inline]
+    pub fn min(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+}
+
+/// How much changed hands, in units of the instrument: finite, zero or more, often fractional.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+#[repr(transparent)]
+pub struct Volume(f64);
+
+impl Volume {
+    pub const ZERO: Self = Self(0.0);
+
+    #[inline]
+    pub fn new(value: f64) -> Option<Self> {
+        // The addition turns -0.0 into 0.0, so that no reader ever sees a minus sign.
+        (value >= 0.0 && value < f64::INFINITY).then_some(Self(value + 0.0))
+    }
+
+    #[inline]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// A trade without its symbol.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trade {
+    pub price: Price,
+    pub volume: Volume,
+    /// Event time: when the exchange says it happened. Unix milliseconds, positive.
+    pub timestamp: i64,
+    /// When the ingestor read its frame from the socket, Unix nanoseconds; 0 where unknown
+    /// (a record of the original's has none).
+    pub received_at: u64,
+}
+
+/// A place within one partition of one log: the record's offset and the trade's index in it.
+///
+/// With the log id and the partition it is a *position*, which orders and identifies a trade.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence {
+    pub offset: i64,
+    pub index: u32,
+}
+
+/// What decides which of two trades is the later one: event time first, position breaks ties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    /// Event time, Unix milliseconds.
+    pub time: i64,
+    pub sequence: Sequence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_finite_and_positive() {
+        for bad in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(Price::new(bad), None, "{bad}");
+        }
+        for good in [f64::MIN_POSITIVE, 5e-324, 0.01, 39_432.48, f64::MAX] {
+            assert_eq!(Price::new(good).map(Price::get), Some(good));
+        }
+    }
+
+    #[test]
+    fn a_volume_is_finite_and_not_negative() {
+        for bad in [-1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(Volume::new(bad), None, "{bad}");
+        }
+        assert_eq!(Volume::new(0.000_263).map(Volume::get), Some(0.000_263));
+        assert!(Volume::new(-0.0).expect("zero is a volume").get().is_sign_positive());
+    }
+}
