@@ -1,1 +1,19 @@
+//! The log: a Kafka-API broker, by librdkafka.
+//!
+//! ```text
+//!  ingestor ── send ──▶ Producer ──▶ topic ──▶ Consumer ── next ──▶ processor, alert
+//!             (waits while full)                  ▲  └ assigned, revoked, lost: the caller decides
+//!                                                 └── effected: only then may an offset be committed
+//! ```
+//!
+//! Only what Redpanda has too: idempotent producers, classic consumer groups, topic creation.
+//! Knows nothing of what a record holds.
 
+mod consumer;
+mod producer;
+mod statistics;
+mod topic;
+
+pub use consumer::{Consumer, ConsumerSettings, Next, Record, Start};
+pub use producer::{DeliveryFailed, Producer, ProducerMetrics, ProducerSettings};
+pub use topic::{TopicSpec, ensure_topic};

@@ -9,6 +9,6 @@ mod symbol;
 mod trade;
 
 pub use candle::{Candle, Candles, MINUTE};
-pub use state::{Day, Latest, SymbolState, DAY};
+pub use state::{DAY, Day, Latest, SymbolState};
 pub use symbol::{MAX_SYMBOL_BYTES, Symbol, SymbolError};
 pub use trade::{Price, Sequence, Stamp, Trade, Volume};

@@ -38,7 +38,7 @@ impl Volume {
     #[inline]
     pub fn new(value: f64) -> Option<Self> {
         // The addition turns -0.0 into 0.0, so that no reader ever sees a minus sign.
-        (value >= 0.0 && value < f64::INFINITY).then_some(Self(value + 0.0))
+        (0.0..f64::INFINITY).contains(&value).then_some(Self(value + 0.0))
     }
 
     #[inline]

@@ -1,0 +1,290 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::ClientContext;
+use rdkafka::bindings::rd_kafka_resp_err_t as ResponseError;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Debug)]
+pub struct ConsumerSettings {
+    pub brokers: String,
+    pub topic: String,
+    pub group: String,
+    pub client_id: String,
+    /// How long the group waits for a dead member before its partitions go to another.
+    pub session_timeout: Duration,
+}
+
+/// A member of a consumer group on one topic, driven by one polling thread.
+///
+/// Invariants: no partition is read before `start` named where from, none is given back before
+/// `release`, and no offset is committed that `effected` was not told: what a record does must
+/// have happened before its offset moves.
+pub struct Consumer {
+    client: BaseConsumer<Rebalances>,
+    topic: String,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+/// What a poll brought.
+#[derive(Debug)]
+pub enum Next<'a> {
+    Record(Record<'a>),
+    /// These partitions are ours: look up where they go on, then `start` them. Others go on
+    /// meanwhile.
+    Assigned(Vec<i32>),
+    /// The group wants these back: finish what was read, tell `effected`, then `release` them.
+    Revoked(Vec<i32>),
+    /// Another member may have these already: drop what was read without an effect, `release`.
+    Lost(Vec<i32>),
+    /// Nothing within the timeout.
+    Idle,
+}
+
+/// Where a partition is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest record that is kept.
+    Beginning,
+    At(i64),
+}
+
+impl From<Start> for Offset {
+    fn from(start: Start) -> Self {
+        match start {
+            Start::Beginning => Offset::Beginning,
+            Start::At(offset) => Offset::Offset(offset),
+        }
+    }
+}
+
+/// A record, borrowed from the receive buffer.
+pub struct Record<'a>(BorrowedMessage<'a>);
+
+impl Record<'_> {
+    #[inline]
+    pub fn partition(&self) -> i32 {
+        self.0.partition()
+    }
+
+    #[inline]
+    pub fn offset(&self) -> i64 {
+        self.0.offset()
+    }
+
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        self.0.key().unwrap_or_default()
+    }
+
+    #[inline]
+    pub fn value(&self) -> &[u8] {
+        self.0.payload().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({}@{})", self.partition(), self.offset())
+    }
+}
+
+/// Collects what the group decides, for the polling thread to act on between two records.
+///
+/// librdkafka waits for the answering call, which may come later than the callback: that is how
+/// a partition's state can be loaded without stopping the others.
+#[derive(Default)]
+struct Rebalances {
+    events: Mutex<VecDeque<Rebalance>>,
+    pending: AtomicBool,
+    /// Set once the consumer closes: nobody polls for events any more, so answer at once.
+    closing: AtomicBool,
+}
+
+enum Rebalance {
+    Assigned(Vec<i32>),
+    Revoked { partitions: Vec<i32>, lost: bool },
+}
+
+impl ClientContext for Rebalances {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "the consumer's connection to Kafka has trouble");
+    }
+}
+
+impl ConsumerContext for Rebalances {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: ResponseError,
+        list: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Ordering::Acquire) {
+            let answer = match kind {
+                ResponseError::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Ok(()),
+                _ => consumer.incremental_unassign(list),
+            };
+            if let Err(error) = answer {
+                tracing::warn!(%error, "cannot give partitions back");
+            }
+            return;
+        }
+        let partitions = list.elements().iter().map(|element| element.partition()).collect();
+        let event = match kind {
+            ResponseError::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
+            _ => Rebalance::Revoked { partitions, lost: consumer.assignment_lost() },
+        };
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+        self.pending.store(true, Ordering::Release);
+    }
+}
+
+impl Consumer {
+    /// Joins the group. Blocks for the topic's metadata at most.
+    pub fn connect(settings: &ConsumerSettings) -> anyhow::Result<Self> {
+        let session = settings.session_timeout.as_millis();
+        let client: BaseConsumer<Rebalances> = ClientConfig::new()
+            .set("bootstrap.servers", &settings.brokers)
+            .set("client.id", &settings.client_id)
+            .set("group.id", &settings.group)
+            // Cooperative: a rebalance leaves the partitions alone that stay where they are.
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session.to_string())
+            .set("heartbeat.interval.ms", (session / 3).to_string())
+            .set("enable.auto.commit", "true")
+            .set("auto.commit.interval.ms", "1000")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "65536")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .create_with_context(Rebalances::default())
+            .context("cannot make a Kafka consumer")?;
+        client.subscribe(&[&settings.topic]).context("cannot subscribe")?;
+        Ok(Self { client, topic: settings.topic.clone() })
+    }
+
+    /// The next record or decision of the group. With `Duration::ZERO` only what has arrived.
+    #[inline]
+    pub fn next(&self, timeout: Duration) -> Result<Next<'_>, KafkaError> {
+        if let Some(event) = self.decision() {
+            return Ok(event);
+        }
+        match self.client.poll(timeout) {
+            Some(Ok(message)) => Ok(Next::Record(Record(message))),
+            Some(Err(error)) => Err(error),
+            None => Ok(self.decision().unwrap_or(Next::Idle)),
+        }
+    }
+
+    #[inline]
+    fn decision(&self) -> Option<Next<'_>> {
+        let rebalances = self.client.context();
+        if !rebalances.pending.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut events = rebalances.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = events.pop_front();
+        rebalances.pending.store(!events.is_empty(), Ordering::Release);
+        Some(match event? {
+            Rebalance::Assigned(partitions) => Next::Assigned(partitions),
+            Rebalance::Revoked { partitions, lost: false } => Next::Revoked(partitions),
+            Rebalance::Revoked { partitions, lost: true } => Next::Lost(partitions),
+        })
+    }
+
+    /// Begins to read assigned partitions.
+    pub fn start(&self, places: &[(i32, Start)]) -> anyhow::Result<()> {
+        let list =
+            self.list(places.iter().map(|(partition, start)| (*partition, (*start).into())))?;
+        self.client.incremental_assign(&list).context("cannot start partitions")
+    }
+
+    /// Gives partitions back. What `effected` was told is committed first.
+    pub fn release(&self, partitions: &[i32]) -> anyhow::Result<()> {
+        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        self.client.incremental_unassign(&list).context("cannot give partitions back")
+    }
+
+    /// Stops (or resumes) fetching, while polls go on and keep the group membership.
+    pub fn hold(&self, held: bool) -> anyhow::Result<()> {
+        let list = self.client.assignment()?;
+        if held { self.client.pause(&list) } else { self.client.resume(&list) }
+            .context("cannot hold the partitions")
+    }
+
+    /// Every record before `next` has had its effect: the offset may be committed.
+    pub fn effected(&self, offsets: impl IntoIterator<Item = (i32, i64)>) -> anyhow::Result<()> {
+        let list = self.list(offsets.into_iter().map(|(p, next)| (p, Offset::Offset(next))))?;
+        self.client.store_offsets(&list).context("cannot note offsets")
+    }
+
+    /// Commits what `effected` was told, and waits for it.
+    pub fn commit(&self) -> anyhow::Result<()> {
+        match self.client.commit_consumer_state(CommitMode::Sync) {
+            Err(KafkaError::ConsumerCommit(rdkafka::error::RDKafkaErrorCode::NoOffset)) => Ok(()),
+            other => other.context("cannot commit"),
+        }
+    }
+
+    /// The group's committed offsets; `None` for a partition without.
+    pub fn committed(&self, partitions: &[i32]) -> anyhow::Result<Vec<(i32, Option<i64>)>> {
+        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        let list = self
+            .client
+            .committed_offsets(list, METADATA_TIMEOUT)
+            .context("cannot read the group's offsets")?;
+        let offset = |offset| match offset {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Ok(list.elements().iter().map(|e| (e.partition(), offset(e.offset()))).collect())
+    }
+
+    /// The oldest offset kept and the one that the next record will get.
+    pub fn bounds(&self, partition: i32) -> anyhow::Result<(i64, i64)> {
+        self.client
+            .fetch_watermarks(&self.topic, partition, METADATA_TIMEOUT)
+            .with_context(|| format!("cannot read the bounds of partition {partition}"))
+    }
+
+    pub fn partitions(&self) -> anyhow::Result<i32> {
+        let metadata = self.client.fetch_metadata(Some(&self.topic), METADATA_TIMEOUT)?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+        let count = topic.map_or(0, |topic| topic.partitions().len());
+        i32::try_from(count).context("more partitions than Kafka allows")
+    }
+
+    fn list(
+        &self,
+        places: impl IntoIterator<Item = (i32, Offset)>,
+    ) -> anyhow::Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in places {
+            list.add_partition_offset(&self.topic, partition, offset)?;
+        }
+        Ok(list)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.client.context().closing.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode;
+
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A topic as it is made where it is missing. An existing one is left as it is.
+#[derive(Clone, Debug)]
+pub struct TopicSpec {
+    pub name: String,
+    /// Fixed for the topic's life: which partition a symbol is on follows from it.
+    pub partitions: i32,
+    /// `None` keeps records for ever.
+    pub retention: Option<Duration>,
+    /// Bytes a partition; `None` is without bound.
+    pub retention_bytes: Option<u64>,
+}
+
+/// Creates the topic if it is missing; returns how many partitions it has.
+///
+/// Waits for the broker: errors only when it cannot be reached within ten seconds or refuses.
+pub async fn ensure_topic(brokers: &str, spec: &TopicSpec) -> anyhow::Result<i32> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .context("cannot make a Kafka client")?;
+    let retention = spec.retention.map_or("-1".into(), |time| time.as_millis().to_string());
+    let bytes = spec.retention_bytes.map_or("-1".into(), |bytes| bytes.to_string());
+    // The broker's own default replication: one machine has one, a cluster has its own rule.
+    let topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(-1))
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", &retention)
+        .set("retention.bytes", &bytes);
+    let options = AdminOptions::new()
+        .request_timeout(Some(ADMIN_TIMEOUT))
+        .operation_timeout(Some(ADMIN_TIMEOUT));
+    let answers = admin
+        .create_topics([&topic], &options)
+        .await
+        .with_context(|| format!("Kafka at {brokers} does not answer"))?;
+    for answer in answers {
+        match answer {
+            Ok(_) => tracing::info!(topic = spec.name, partitions = spec.partitions, "created"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => bail!("Kafka at {brokers} does not create topic {name}: {code}"),
+        }
+    }
+    let name = spec.name.clone();
+    let partitions = tokio::task::spawn_blocking(move || partition_count(&admin, &name)).await??;
+    if partitions != spec.partitions {
+        tracing::warn!(
+            topic = spec.name,
+            partitions,
+            wanted = spec.partitions,
+            "the topic exists with another number of partitions, which stays as it is"
+        );
+    }
+    Ok(partitions)
+}
+
+/// A topic just made may take a moment to show up at every broker.
+fn partition_count(admin: &AdminClient<DefaultClientContext>, name: &str) -> anyhow::Result<i32> {
+    for _ in 0..20 {
+        let metadata = admin
+            .inner()
+            .fetch_metadata(Some(name), ADMIN_TIMEOUT)
+            .with_context(|| format!("cannot read the metadata of topic {name}"))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        let partitions = topic.map_or(0, |topic| topic.partitions().len());
+        if partitions > 0 {
+            return i32::try_from(partitions).context("more partitions than Kafka allows");
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    bail!("topic {name} was made, but no broker knows it")
+}

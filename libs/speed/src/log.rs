@@ -1,0 +1,128 @@
+use std::fmt;
+
+use market::Sequence;
+
+/// One life of a topic, as Redis follows it: a UUIDv7, so that a later one sorts after.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogId(String);
+
+impl LogId {
+    /// A new id, later than `previous` even where the clock went back.
+    pub(crate) fn mint(previous: Option<&Self>) -> Self {
+        let fresh = Self(uuid::Uuid::now_v7().simple().to_string());
+        match previous {
+            Some(previous) if fresh <= *previous => {
+                let number = u128::from_str_radix(&previous.0, 16).unwrap_or_default();
+                Self(format!("{:032x}", number.saturating_add(1)))
+            }
+            _ => fresh,
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        hex.then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The position of a trade as one string of fixed width, which sorts as positions do.
+    pub(crate) fn position(&self, partition: i32, sequence: Sequence) -> String {
+        format!("{}:{partition:05}:{:019}:{:010}", self.0, sequence.offset, sequence.index)
+    }
+
+    /// The sequence within a stored position; `None` where that is another log's.
+    pub(crate) fn sequence(&self, position: &str) -> Option<Sequence> {
+        let mut parts = position.strip_prefix(&*self.0)?.split(':').skip(2);
+        let offset = parts.next()?.parse().ok()?;
+        let index = parts.next()?.parse().ok()?;
+        Some(Sequence { offset, index })
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How far Redis has followed one partition: everything up to this record had its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub offset: i64,
+    /// Of the record's bytes, so that another log is noticed where its offsets look alike.
+    pub fingerprint: u64,
+}
+
+impl Place {
+    pub(crate) fn field(partition: i32) -> String {
+        format!("partition.{partition}")
+    }
+
+    /// Fixed width, so that Redis compares places as strings.
+    pub(crate) fn encode(self) -> String {
+        format!("{:019} {:016x}", self.offset, self.fingerprint)
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (offset, fingerprint) = text.split_once(' ')?;
+        Some(Self {
+            offset: offset.parse().ok()?,
+            fingerprint: u64::from_str_radix(fingerprint, 16).ok()?,
+        })
+    }
+}
+
+/// The log that Redis follows.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub id: LogId,
+    pub topic: String,
+    pub partitions: i32,
+}
+
+/// What Redis holds is of another log than the broker's. Going on would mix the two.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "Redis follows another log than topic {topic}: {reason}. If the topic was made anew, run \
+     `processor rebuild`: it forgets what Redis holds and reads the topic from its start under a \
+     new log id"
+)]
+pub struct AnotherLog {
+    pub topic: String,
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_sort_as_strings() {
+        let old = LogId::mint(None);
+        let new = LogId::mint(Some(&old));
+        assert!(new > old);
+        let at = |id: &LogId, offset, index| id.position(3, Sequence { offset, index });
+        assert!(at(&old, 9, 0) < at(&old, 10, 0));
+        assert!(at(&old, 10, 9) < at(&old, 10, 10));
+        assert!(at(&old, i64::MAX, u32::MAX) < at(&new, 0, 0));
+        let sequence = Sequence { offset: 10, index: 7 };
+        assert_eq!(old.sequence(&at(&old, 10, 7)), Some(sequence));
+        assert_eq!(new.sequence(&at(&old, 10, 7)), None, "another log's position says nothing");
+    }
+
+    #[test]
+    fn a_clock_that_went_back_mints_a_later_id_all_the_same() {
+        let future = LogId("ffffffffffff7fff8000000000000000".into());
+        assert!(LogId::mint(Some(&future)) > future);
+    }
+
+    #[test]
+    fn places_survive_their_text() {
+        let place = Place { offset: 42, fingerprint: 0xdead_beef };
+        assert_eq!(Place::parse(&place.encode()), Some(place));
+        assert_eq!(Place::parse("garbage"), None);
+    }
+}
