@@ -11,7 +11,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -24,6 +26,9 @@ pub struct ConsumerSettings {
     /// How long the group waits for a dead member before its partitions go to another.
     pub session_timeout: Duration,
 }
+
+/// Hears, about once a second, how many records of a partition are not yet effected.
+pub type Lag = Box<dyn Fn(i32, i64) + Send + Sync>;
 
 /// A member of a consumer group on one topic, driven by one polling thread.
 ///
@@ -96,6 +101,12 @@ impl Record<'_> {
     pub fn value(&self) -> &[u8] {
         self.0.payload().unwrap_or_default()
     }
+
+    /// Tells this record from another at the same place of another log: XXH3 of its key and value.
+    #[inline]
+    pub fn fingerprint(&self) -> u64 {
+        xxh3_64_with_seed(self.value(), xxh3_64(self.key()))
+    }
 }
 
 impl fmt::Debug for Record<'_> {
@@ -108,8 +119,9 @@ impl fmt::Debug for Record<'_> {
 ///
 /// librdkafka waits for the answering call, which may come later than the callback: that is how
 /// a partition's state can be loaded without stopping the others.
-#[derive(Default)]
 struct Rebalances {
+    topic: String,
+    lag: Lag,
     events: Mutex<VecDeque<Rebalance>>,
     pending: AtomicBool,
     /// Set once the consumer closes: nobody polls for events any more, so answer at once.
@@ -122,6 +134,16 @@ enum Rebalance {
 }
 
 impl ClientContext for Rebalances {
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        for (partition, statistics) in &topic.partitions {
+            // -1 is both "unassigned" and "not yet known".
+            if *partition >= 0 && statistics.consumer_lag_stored >= 0 {
+                (self.lag)(*partition, statistics.consumer_lag_stored);
+            }
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "the consumer's connection to Kafka has trouble");
     }
@@ -156,7 +178,7 @@ impl ConsumerContext for Rebalances {
 
 impl Consumer {
     /// Joins the group. Blocks for the topic's metadata at most.
-    pub fn connect(settings: &ConsumerSettings) -> anyhow::Result<Self> {
+    pub fn connect(settings: &ConsumerSettings, lag: Lag) -> anyhow::Result<Self> {
         let session = settings.session_timeout.as_millis();
         let client: BaseConsumer<Rebalances> = ClientConfig::new()
             .set("bootstrap.servers", &settings.brokers)
@@ -174,7 +196,14 @@ impl Consumer {
             .set("queued.max.messages.kbytes", "65536")
             .set("reconnect.backoff.max.ms", "1000")
             .set("topic.metadata.refresh.interval.ms", "30000")
-            .create_with_context(Rebalances::default())
+            .set("statistics.interval.ms", "1000")
+            .create_with_context(Rebalances {
+                topic: settings.topic.clone(),
+                lag,
+                events: Mutex::default(),
+                pending: AtomicBool::new(false),
+                closing: AtomicBool::new(false),
+            })
             .context("cannot make a Kafka consumer")?;
         client.subscribe(&[&settings.topic]).context("cannot subscribe")?;
         Ok(Self { client, topic: settings.topic.clone() })

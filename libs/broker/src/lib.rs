@@ -10,10 +10,14 @@
 //! Knows nothing of what a record holds.
 
 mod consumer;
+mod dead;
+mod partition;
 mod producer;
 mod statistics;
 mod topic;
 
-pub use consumer::{Consumer, ConsumerSettings, Next, Record, Start};
+pub use consumer::{Consumer, ConsumerSettings, Lag, Next, Record, Start};
+pub use dead::{DeadLetter, DeadLetters};
+pub use partition::partition_of;
 pub use producer::{DeliveryFailed, Producer, ProducerMetrics, ProducerSettings};
 pub use topic::{TopicSpec, ensure_topic};

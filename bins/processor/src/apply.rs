@@ -1,0 +1,140 @@
+use std::time::Instant;
+
+use broker::DeadLetters;
+use market::SymbolState;
+use service::catalogue;
+use speed::{SymbolWrite, Writer};
+
+use crate::gathering::Batch;
+use crate::meters::{Meters, now};
+use crate::states::{States, Touched};
+
+/// Folds batches into the symbols' states and writes them.
+///
+/// After an error its states are of no more use: `forget` them, and read the log again from what
+/// Redis has.
+pub(crate) struct Applier {
+    states: States,
+    dead: DeadLetters,
+    meters: Meters,
+    batch_number: u64,
+    touched: Vec<Touched>,
+    /// Where in `touched` each symbol number stands, in this batch.
+    places: Vec<u32>,
+}
+
+impl Applier {
+    pub(crate) fn new(dead: DeadLetters) -> Self {
+        Self {
+            states: States::default(),
+            dead,
+            meters: Meters::new(),
+            batch_number: 0,
+            touched: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
+    pub(crate) fn states(&mut self) -> &mut States {
+        &mut self.states
+    }
+
+    pub(crate) fn count_failure(&self) {
+        self.meters.failed.increment(1);
+    }
+
+    /// Once it returns, the batch is in Redis and its dead letters are on their topic.
+    pub(crate) async fn apply(&mut self, writer: &mut Writer, batch: &Batch) -> anyhow::Result<()> {
+        self.batch_number += 1;
+        self.states.take(batch, self.batch_number, &mut self.touched);
+        self.load(writer).await?;
+        self.fold(batch);
+        self.bury(batch).await?;
+        self.write(writer, batch).await?;
+        self.states.put_back(&mut self.touched);
+        self.meters.symbols.set(self.states.len() as f64);
+        self.meters.count(batch, now());
+        Ok(())
+    }
+
+    async fn load(&mut self, writer: &mut Writer) -> anyhow::Result<()> {
+        let missing: Vec<usize> =
+            (0..self.touched.len()).filter(|index| self.touched[*index].state.is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let symbols: Vec<&str> =
+            missing.iter().map(|index| self.states.symbol(self.touched[*index].number)).collect();
+        let loaded = writer.load(&symbols).await?;
+        for (index, state) in missing.into_iter().zip(loaded) {
+            self.touched[index].state = Some(state);
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, batch: &Batch) {
+        self.places.resize(self.states.len(), 0);
+        for (place, touched) in (0..).zip(&self.touched) {
+            self.places[touched.number as usize] = place;
+        }
+        for gathered in &batch.trades {
+            let touched = &mut self.touched[self.places[gathered.symbol as usize] as usize];
+            if let Some(state) = &mut touched.state {
+                touched.changed |= state.apply(&gathered.trade, gathered.sequence);
+            }
+        }
+    }
+
+    async fn bury(&self, batch: &Batch) -> anyhow::Result<()> {
+        if batch.dead.is_empty() {
+            return Ok(());
+        }
+        let letters: Vec<_> = batch.dead.iter().map(|(letter, _)| letter.clone()).collect();
+        self.dead.bury(&letters).await?;
+        for (letter, reason) in &batch.dead {
+            catalogue::RECORDS_DEAD.with("reason", *reason).counter().increment(1);
+            tracing::debug!(
+                partition = letter.partition,
+                offset = letter.offset,
+                reason = letter.reason,
+                "dead letter"
+            );
+        }
+        let (first, _) = &batch.dead[0];
+        tracing::warn!(
+            records = batch.dead.len(),
+            partition = first.partition,
+            offset = first.offset,
+            reason = first.reason,
+            "put on the dead-letter topic; the first is named"
+        );
+        Ok(())
+    }
+
+    async fn write(&mut self, writer: &mut Writer, batch: &Batch) -> anyhow::Result<()> {
+        let (states, touched) = (&self.states, &mut self.touched);
+        // What only repeats the past is in Redis already.
+        let changed = |touched: &&mut Touched| touched.changed;
+        let mut writes: Vec<SymbolWrite<'_>> = touched
+            .iter_mut()
+            .filter(changed)
+            .filter_map(|touched| {
+                let state: &mut SymbolState = touched.state.as_mut()?;
+                let symbol = states.symbol(touched.number);
+                let partition = states.partition(touched.number);
+                Some(SymbolWrite { symbol, partition, state })
+            })
+            .collect();
+        let places: Vec<_> = batch.places.iter().map(|(partition, at)| (*partition, *at)).collect();
+        let began = Instant::now();
+        let refused = writer.write(&mut writes, &places).await?;
+        self.meters.write_seconds.record(began.elapsed().as_secs_f64());
+        self.meters.refused.increment(refused.len() as u64);
+        let written: Vec<usize> = (0..touched.len()).filter(|i| touched[*i].changed).collect();
+        for index in refused {
+            // Another writer is ahead: what it wrote is the truth, to be loaded when next needed.
+            touched[written[index]].state = None;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,353 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use broker::{Consumer, DeadLetters, Start};
+use service::{ReadyFlag, catalogue};
+use speed::{AnotherLog, Place, Writer};
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::apply::Applier;
+use crate::gathering::{Batch, Event, Gathering};
+
+const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
+
+/// Takes what has gathered and has it applied; decides where each partition is read from.
+///
+/// Where Redis is away or has lost something, everything in memory is dropped and the log is read
+/// again from what Redis has: one way back from every trouble.
+pub(crate) struct Follower {
+    redis_addr: String,
+    topic: String,
+    partitions: i32,
+    candle_retention: u32,
+    gathering: Arc<Gathering>,
+    applier: Applier,
+    ready: ReadyFlag,
+    /// What the group has given us.
+    assigned: BTreeSet<i32>,
+    /// What of it is being read; the rest waits for Redis.
+    started: BTreeSet<i32>,
+    batch: Batch,
+}
+
+/// Why the reading of the log ends.
+enum End {
+    /// The polling thread has finished, and what it read is applied.
+    Finished,
+    /// Drop everything and begin again from what Redis has.
+    Again(anyhow::Error),
+}
+
+impl Follower {
+    pub(crate) fn new(
+        config: &Config,
+        gathering: Arc<Gathering>,
+        dead: DeadLetters,
+        partitions: i32,
+        ready: ReadyFlag,
+    ) -> Self {
+        Self {
+            redis_addr: config.redis_addr.clone(),
+            topic: config.topic.clone(),
+            partitions,
+            candle_retention: config.candle_retention,
+            gathering,
+            applier: Applier::new(dead),
+            ready,
+            assigned: BTreeSet::new(),
+            started: BTreeSet::new(),
+            batch: Batch::default(),
+        }
+    }
+
+    /// Connects to Redis, with patience. `None` where it was told to stop meanwhile.
+    pub(crate) async fn connect(
+        &mut self,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<Option<Writer>> {
+        let mut wait = BACKOFF.start;
+        loop {
+            let retain = self.candle_retention;
+            let connecting =
+                Writer::connect(&self.redis_addr, &self.topic, self.partitions, retain);
+            match connecting.await {
+                Ok(writer) => {
+                    self.ready.set();
+                    return Ok(Some(writer));
+                }
+                Err(error) if error.is::<AnotherLog>() => return Err(error),
+                Err(error) => {
+                    tracing::warn!("{error:#}");
+                    self.ready.clear(format!("{error:#}"));
+                }
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return Ok(None),
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(BACKOFF.end);
+        }
+    }
+
+    /// Applies what arrives until the polling thread has finished.
+    pub(crate) async fn run(
+        mut self,
+        mut writer: Writer,
+        consumer: Arc<Consumer>,
+        stopping: CancellationToken,
+    ) -> anyhow::Result<()> {
+        loop {
+            let trouble = match self.follow(&mut writer, &consumer).await? {
+                End::Finished => break,
+                End::Again(trouble) => trouble,
+            };
+            self.applier.count_failure();
+            catalogue::REDIS_RESETS.with("reason", "unavailable").counter().increment(1);
+            tracing::warn!("reading the log again from what Redis has: {trouble:#}");
+            self.ready.clear(format!("{trouble:#}"));
+            // Nothing is fetched meanwhile; the polls go on, so that the group keeps us.
+            self.gathering.park().await;
+            consumer.hold(true)?;
+            self.gathering.resume();
+            self.batch.clear();
+            self.applier.states().forget(None);
+            loop {
+                // Told to stop with Redis away: what was read is left to be read again.
+                let Some(again) = self.connect(&stopping).await? else { return Ok(()) };
+                writer = again;
+                match self.restart(&mut writer, &consumer).await {
+                    Ok(()) => break,
+                    Err(error) if error.is::<AnotherLog>() => return Err(error),
+                    Err(error) => tracing::warn!("{error:#}"),
+                }
+            }
+        }
+        self.close(consumer).await
+    }
+
+    async fn follow(
+        &mut self,
+        writer: &mut Writer,
+        consumer: &Arc<Consumer>,
+    ) -> anyhow::Result<End> {
+        loop {
+            self.gathering.arrived().await;
+            loop {
+                let event = self.gathering.event();
+                // Whatever was read before the event comes first.
+                if let Err(error) = self.apply(writer, consumer).await {
+                    return recoverable(error);
+                }
+                let Some(event) = event else { break };
+                let finished = matches!(event, Event::Finished);
+                if let Err(error) = self.heed(event, writer, consumer).await {
+                    return recoverable(error);
+                }
+                if finished {
+                    return Ok(End::Finished);
+                }
+            }
+        }
+    }
+
+    async fn apply(&mut self, writer: &mut Writer, consumer: &Consumer) -> anyhow::Result<()> {
+        let states = self.applier.states();
+        self.gathering.take(&mut self.batch, |anew, known| states.know(anew, known));
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.applier.apply(writer, &self.batch).await?;
+        let next = self.batch.places.iter().map(|(partition, at)| (*partition, at.offset + 1));
+        let ours = next.filter(|(partition, _)| self.assigned.contains(partition));
+        if let Err(error) = consumer.effected(ours) {
+            // The group took a partition away this moment: whoever has it reads it again.
+            tracing::info!("{error:#}");
+        }
+        self.batch.clear();
+        Ok(())
+    }
+
+    async fn heed(
+        &mut self,
+        event: Event,
+        writer: &mut Writer,
+        consumer: &Arc<Consumer>,
+    ) -> anyhow::Result<()> {
+        match event {
+            Event::Assigned(partitions) => {
+                tracing::info!(?partitions, "assigned");
+                self.assigned.extend(&partitions);
+                self.start(&partitions, writer, consumer).await
+            }
+            Event::Revoked(partitions) => {
+                tracing::info!(?partitions, "given back");
+                self.give_back(&partitions, consumer)
+            }
+            Event::Lost(partitions) => {
+                tracing::warn!(?partitions, "lost: the group went on without this member");
+                self.give_back(&partitions, consumer)
+            }
+            Event::AnotherLog(reason) => {
+                Err(AnotherLog { topic: self.topic.clone(), reason }.into())
+            }
+            Event::Finished => Ok(()),
+        }
+    }
+
+    fn give_back(&mut self, partitions: &[i32], consumer: &Consumer) -> anyhow::Result<()> {
+        self.applier.states().forget(Some(partitions));
+        self.assigned.retain(|partition| !partitions.contains(partition));
+        self.started.retain(|partition| !partitions.contains(partition));
+        consumer.release(partitions)
+    }
+
+    async fn start(
+        &mut self,
+        partitions: &[i32],
+        writer: &mut Writer,
+        consumer: &Arc<Consumer>,
+    ) -> anyhow::Result<()> {
+        let (starts, remembered) = self.look_up(partitions, writer, consumer).await?;
+        self.gathering.expect(partitions, &remembered);
+        self.started.extend(partitions);
+        consumer.start(&starts)
+    }
+
+    /// Reads every partition that is ours again, from what Redis has.
+    async fn restart(
+        &mut self,
+        writer: &mut Writer,
+        consumer: &Arc<Consumer>,
+    ) -> anyhow::Result<()> {
+        let assigned: Vec<i32> = self.assigned.iter().copied().collect();
+        // Whatever can fail comes before the partitions are let go.
+        let (starts, remembered) = self.look_up(&assigned, writer, consumer).await?;
+        self.gathering.park().await;
+        let started: Vec<i32> = std::mem::take(&mut self.started).into_iter().collect();
+        consumer.release(&started)?;
+        self.gathering.expect(&assigned, &remembered);
+        consumer.start(&starts)?;
+        self.started.extend(&assigned);
+        consumer.hold(false)?;
+        self.gathering.resume();
+        Ok(())
+    }
+
+    /// Where partitions are to be read from, and what must be found there.
+    async fn look_up(
+        &self,
+        partitions: &[i32],
+        writer: &mut Writer,
+        consumer: &Arc<Consumer>,
+    ) -> anyhow::Result<(Vec<(i32, Start)>, Vec<(i32, Place)>)> {
+        let (mut starts, mut remembered) = (Vec::new(), Vec::new());
+        if partitions.is_empty() {
+            return Ok((starts, remembered));
+        }
+        let places = writer.places().await?;
+        let (asked, of) = (Arc::clone(consumer), partitions.to_vec());
+        // Both look-ups block.
+        let known = tokio::task::spawn_blocking(move || {
+            let committed = asked.committed(&of)?;
+            let bounds = |(partition, committed): (i32, Option<i64>)| {
+                Ok((partition, committed, asked.bounds(partition)?))
+            };
+            committed.into_iter().map(bounds).collect::<anyhow::Result<Vec<_>>>()
+        });
+        for (partition, committed, bounds) in known.await.context("a look-up panicked")?? {
+            let place = places.get(&partition).copied();
+            let start = start_of(partition, place, committed, bounds)
+                .map_err(|reason| AnotherLog { topic: self.topic.clone(), reason })?;
+            tracing::info!(partition, ?start, ?committed, "reading");
+            starts.push((partition, start));
+            remembered.extend(place.map(|place| (partition, place)));
+        }
+        Ok((starts, remembered))
+    }
+
+    /// Commits, and leaves the group, so that others need not wait for the session to end.
+    async fn close(&mut self, consumer: Arc<Consumer>) -> anyhow::Result<()> {
+        let started: Vec<i32> = std::mem::take(&mut self.started).into_iter().collect();
+        let closing = move || {
+            consumer.commit()?;
+            consumer.release(&started)
+        };
+        tokio::task::spawn_blocking(closing).await.context("closing panicked")?
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.gathering.close();
+    }
+}
+
+/// Where a partition is read from, or why its log cannot be the one that Redis follows.
+///
+/// Redis decides, not the group: its state is a function of the log up to `place`. The group's
+/// offset counts only where somebody has set it back. The record at `place` is read once more, to
+/// see that it is the same one.
+fn start_of(
+    partition: i32,
+    place: Option<Place>,
+    committed: Option<i64>,
+    (low, high): (i64, i64),
+) -> Result<Start, String> {
+    let Some(Place { offset, .. }) = place else { return Ok(Start::Beginning) };
+    if offset >= high {
+        return Err(format!(
+            "it was followed to {offset} on partition {partition}, which ends at {high}"
+        ));
+    }
+    let start = committed.map_or(offset, |committed| committed.min(offset));
+    if offset + 1 < low {
+        let lost = low - offset - 1;
+        tracing::warn!(partition, lost, "records expired before they were read");
+    }
+    Ok(if start < low { Start::Beginning } else { Start::At(start) })
+}
+
+/// Another log is for a person to decide; anything else is tried again.
+fn recoverable(error: anyhow::Error) -> anyhow::Result<End> {
+    if error.is::<AnotherLog>() { Err(error) } else { Ok(End::Again(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(
+        rule: &str,
+        place: Option<i64>,
+        committed: Option<i64>,
+        bounds: (i64, i64),
+        expected: Option<Start>,
+    ) {
+        let place = place.map(|offset| Place { offset, fingerprint: 1 });
+        assert_eq!(start_of(0, place, committed, bounds).ok(), expected, "{rule}");
+    }
+
+    #[test]
+    fn redis_decides_where_a_partition_is_read_from() {
+        let at = |offset| Some(Start::At(offset));
+        let beginning = Some(Start::Beginning);
+        check("nothing known", None, None, (0, 10), beginning);
+        check(
+            "Redis was emptied: the group's offset means nothing",
+            None,
+            Some(7),
+            (0, 10),
+            beginning,
+        );
+        check("from the last record, to see it again", Some(6), Some(7), (0, 10), at(6));
+        check("the group was set back", Some(6), Some(0), (0, 10), at(0));
+        check("Redis lost the last second", Some(4), Some(7), (0, 10), at(4));
+        check("set back past what is kept", Some(6), Some(0), (3, 10), beginning);
+        check("expired before it was read", Some(6), Some(7), (9, 20), beginning);
+        check("a shorter log is another one", Some(10), Some(11), (0, 10), None);
+    }
+}

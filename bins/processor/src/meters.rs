@@ -1,0 +1,87 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use metrics::{Counter, Gauge, Histogram};
+use service::catalogue;
+
+use crate::gathering::{Batch, Gathered};
+
+/// The processor's metric handles, resolved once.
+#[derive(Clone)]
+pub(crate) struct Meters {
+    pub(crate) records: Counter,
+    pub(crate) trades: Counter,
+    pub(crate) batch_records: Histogram,
+    pub(crate) batch_trades: Histogram,
+    pub(crate) written: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) write_seconds: Histogram,
+    pub(crate) symbols: Gauge,
+    pub(crate) consumed: Histogram,
+    pub(crate) visible: Histogram,
+    pub(crate) exchange: Histogram,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        let stage = |stage| catalogue::TICK_STAGE.with("stage", stage).histogram();
+        let batches = |outcome| catalogue::REDIS_BATCHES.with("outcome", outcome).counter();
+        Self {
+            records: catalogue::RECORDS_CONSUMED.counter(),
+            trades: catalogue::TRADES_CONSUMED.counter(),
+            batch_records: catalogue::BATCH_RECORDS.histogram(),
+            batch_trades: catalogue::BATCH_TRADES.histogram(),
+            written: batches("written"),
+            failed: batches("failed"),
+            refused: catalogue::REDIS_REFUSED.counter(),
+            write_seconds: catalogue::REDIS_WRITE.histogram(),
+            symbols: catalogue::SYMBOLS.gauge(),
+            consumed: stage("consumed"),
+            visible: stage("visible"),
+            exchange: catalogue::TICK_EXCHANGE.histogram(),
+        }
+    }
+}
+
+/// Unix nanoseconds.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Meters {
+    /// Counts a batch that is visible in Redis since `visible_at`, Unix nanoseconds.
+    pub(crate) fn count(&self, batch: &Batch, visible_at: u64) {
+        self.written.increment(1);
+        self.records.increment(batch.records as u64);
+        self.trades.increment(batch.trades.len() as u64);
+        self.batch_records.record(batch.records as f64);
+        self.batch_trades.record(batch.trades.len() as f64);
+        let mut from = 0;
+        for (to, read_at) in &batch.bursts {
+            self.count_burst(&batch.trades[from..*to], *read_at, visible_at);
+            from = *to;
+        }
+    }
+
+    fn count_burst(&self, trades: &[Gathered], read_at: u64, visible_at: u64) {
+        // Trades of one frame were received at once: one look at the buckets serves them all.
+        for frame in trades.chunk_by(|a, b| a.trade.received_at == b.trade.received_at) {
+            let received_at = frame[0].trade.received_at;
+            // A record of the original's has no such time.
+            if received_at == 0 {
+                continue;
+            }
+            self.consumed.record_many(seconds(received_at, read_at), frame.len());
+            self.visible.record_many(seconds(received_at, visible_at), frame.len());
+            let exchange = u64::try_from(frame[0].trade.timestamp).unwrap_or(0);
+            let exchange = exchange.saturating_mul(1_000_000);
+            self.exchange.record_many(seconds(exchange, received_at), frame.len());
+        }
+    }
+}
+
+/// Clocks of two machines may disagree: never less than nothing.
+fn seconds(from: u64, to: u64) -> f64 {
+    Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
+}

@@ -1,0 +1,86 @@
+use market::{Symbol, SymbolState};
+
+use crate::gathering::Batch;
+use crate::symbols::Known;
+
+/// The states held in memory, by symbol number.
+#[derive(Debug, Default)]
+pub(crate) struct States {
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    symbol: Symbol,
+    partition: i32,
+    /// `None` until loaded, and again after another writer was seen.
+    state: Option<SymbolState>,
+    /// Which batch touched it last; each symbol of a batch is listed once.
+    touched: u64,
+}
+
+/// A symbol of the batch at hand, its state taken out while it is folded and written.
+#[derive(Debug)]
+pub(crate) struct Touched {
+    pub(crate) number: u32,
+    pub(crate) state: Option<SymbolState>,
+    /// Holds a trade that was not counted before.
+    pub(crate) changed: bool,
+}
+
+impl States {
+    /// Makes room for symbols that are new; with `anew`, all numbers have a new meaning.
+    pub(crate) fn know(&mut self, anew: bool, known: &[Known]) {
+        if anew {
+            self.slots.clear();
+        }
+        self.slots.extend(known.iter().skip(self.slots.len()).map(|known| Slot {
+            symbol: known.symbol.clone(),
+            partition: known.partition,
+            state: None,
+            touched: 0,
+        }));
+    }
+
+    /// Takes out the states of the batch's symbols, in order of first touch. `batch_number` grows
+    /// by one a batch, from 1.
+    pub(crate) fn take(&mut self, batch: &Batch, batch_number: u64, touched: &mut Vec<Touched>) {
+        touched.clear();
+        for gathered in &batch.trades {
+            let slot = &mut self.slots[gathered.symbol as usize];
+            if slot.touched != batch_number {
+                slot.touched = batch_number;
+                let state = slot.state.take();
+                touched.push(Touched { number: gathered.symbol, state, changed: false });
+            }
+        }
+    }
+
+    pub(crate) fn put_back(&mut self, touched: &mut Vec<Touched>) {
+        for touched in touched.drain(..) {
+            self.slots[touched.number as usize].state = touched.state;
+        }
+    }
+
+    pub(crate) fn symbol(&self, number: u32) -> &str {
+        self.slots[number as usize].symbol.as_str()
+    }
+
+    pub(crate) fn partition(&self, number: u32) -> i32 {
+        self.slots[number as usize].partition
+    }
+
+    /// How many symbols there are numbers for.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Drops the states of some partitions, or of all.
+    pub(crate) fn forget(&mut self, partitions: Option<&[i32]>) {
+        for slot in &mut self.slots {
+            if partitions.is_none_or(|partitions| partitions.contains(&slot.partition)) {
+                slot.state = None;
+            }
+        }
+    }
+}

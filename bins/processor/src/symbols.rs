@@ -1,0 +1,57 @@
+use hashbrown::HashMap;
+use market::Symbol;
+
+/// Numbers for symbols, so that a trade carries four bytes instead of a name.
+#[derive(Debug)]
+pub(crate) struct Symbols {
+    numbers: HashMap<Symbol, u32, foldhash::fast::RandomState>,
+    known: Vec<Known>,
+    partitions: i32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) symbol: Symbol,
+    /// Where every record of the symbol must be.
+    pub(crate) partition: i32,
+}
+
+impl Symbols {
+    pub(crate) fn new(partitions: i32) -> Self {
+        Self { numbers: HashMap::default(), known: Vec::new(), partitions }
+    }
+
+    /// The symbol's number. `name` is normalized.
+    #[inline]
+    pub(crate) fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        self.add(name)
+    }
+
+    #[cold]
+    fn add(&mut self, name: &str) -> u32 {
+        let Ok(symbol) = Symbol::new(name) else {
+            unreachable!("a decoded record's symbol is valid");
+        };
+        let number = self.known.len() as u32;
+        let partition = broker::partition_of(name, self.partitions);
+        self.known.push(Known { symbol: symbol.clone(), partition });
+        self.numbers.insert(symbol, number);
+        number
+    }
+
+    pub(crate) fn partition(&self, number: u32) -> i32 {
+        self.known[number as usize].partition
+    }
+
+    pub(crate) fn known(&self) -> &[Known] {
+        &self.known
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.numbers.clear();
+        self.known.clear();
+    }
+}

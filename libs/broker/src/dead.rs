@@ -1,0 +1,73 @@
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A record that cannot be used, as it was read.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    /// A sentence for whoever looks.
+    pub reason: String,
+}
+
+/// Puts records that cannot be used on a topic of their own: the same key and bytes, with where
+/// they were and why as headers (`topic`, `partition`, `offset`, `reason`).
+pub struct DeadLetters {
+    client: FutureProducer,
+    /// The topic that they come from.
+    source: String,
+    topic: String,
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetters").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl DeadLetters {
+    pub fn new(brokers: &str, source: &str, topic: &str) -> anyhow::Result<Self> {
+        let client = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("delivery.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
+            .create()
+            .context("cannot make a Kafka producer")?;
+        Ok(Self { client, source: source.into(), topic: topic.into() })
+    }
+
+    /// Returns once the broker has acknowledged every one of them.
+    pub async fn bury(&self, letters: &[DeadLetter]) -> anyhow::Result<()> {
+        let deliveries = letters.iter().map(|letter| async {
+            let partition = letter.partition.to_string();
+            let offset = letter.offset.to_string();
+            let header = |key, value| Header { key, value: Some(value) };
+            let headers = OwnedHeaders::new()
+                .insert(header("topic", self.source.as_str()))
+                .insert(header("partition", partition.as_str()))
+                .insert(header("offset", offset.as_str()))
+                .insert(header("reason", letter.reason.as_str()));
+            let record = FutureRecord::to(&self.topic)
+                .key(&letter.key)
+                .payload(&letter.value)
+                .headers(headers);
+            let delivered = self.client.send(record, DELIVERY_TIMEOUT).await;
+            delivered.map_err(|(error, _)| error)
+        });
+        futures::future::try_join_all(deliveries).await.with_context(|| {
+            format!("{} dead letters cannot be put on {}", letters.len(), self.topic)
+        })?;
+        Ok(())
+    }
+}
