@@ -14,6 +14,8 @@ use crate::gathering::{Batch, Event, Gathering};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
 
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
 /// Takes what has gathered and has it applied; decides where each partition is read from.
 ///
 /// Where Redis is away or has lost something, everything in memory is dropped and the log is read
@@ -134,7 +136,15 @@ impl Follower {
         consumer: &Arc<Consumer>,
     ) -> anyhow::Result<End> {
         loop {
-            self.gathering.arrived().await;
+            tokio::select! {
+                () = self.gathering.arrived() => {}
+                // While nothing trades, nothing else would notice that Redis has gone.
+                () = tokio::time::sleep(IDLE_CHECK) => {
+                    if let Err(error) = writer.check().await {
+                        return recoverable(error);
+                    }
+                }
+            }
             loop {
                 let event = self.gathering.event();
                 // Whatever was read before the event comes first.
@@ -288,8 +298,8 @@ impl Drop for Follower {
 /// Where a partition is read from, or why its log cannot be the one that Redis follows.
 ///
 /// Redis decides, not the group: its state is a function of the log up to `place`. The group's
-/// offset counts only where somebody has set it back. The record at `place` is read once more, to
-/// see that it is the same one.
+/// offset counts only where it is older: a new group reads everything, as does one that was set
+/// back. The record at `place` is read once more, to see that it is the same one.
 fn start_of(
     partition: i32,
     place: Option<Place>,
@@ -302,7 +312,7 @@ fn start_of(
             "it was followed to {offset} on partition {partition}, which ends at {high}"
         ));
     }
-    let start = committed.map_or(offset, |committed| committed.min(offset));
+    let start = committed.map_or(low, |committed| committed.min(offset));
     if offset + 1 < low {
         let lost = low - offset - 1;
         tracing::warn!(partition, lost, "records expired before they were read");
@@ -343,6 +353,7 @@ mod tests {
             (0, 10),
             beginning,
         );
+        check("a new group reads everything", Some(6), None, (0, 10), at(0));
         check("from the last record, to see it again", Some(6), Some(7), (0, 10), at(6));
         check("the group was set back", Some(6), Some(0), (0, 10), at(0));
         check("Redis lost the last second", Some(4), Some(7), (0, 10), at(4));

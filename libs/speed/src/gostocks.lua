@@ -22,7 +22,11 @@ end
 -- values of its price, C candle arguments, E fields.
 -- Returns the indexes (from 0) of the symbols that were refused for an older position.
 local function write(keys, args)
-  if redis.call('HGET', keys[1], 'id') ~= args[1] then
+  local id = redis.call('HGET', keys[1], 'id')
+  if not id then
+    return redis.error_reply('LOSTLOG Redis has lost what it held')
+  end
+  if id ~= args[1] then
     return redis.error_reply('ANOTHERLOG Redis follows another log than the writer')
   end
   local refused = {}

@@ -72,6 +72,31 @@ impl Writer {
         &self.log
     }
 
+    /// Whether Redis is there and still follows this log.
+    ///
+    /// Errors: [`Unavailable`], also where Redis has forgotten the log; [`AnotherLog`].
+    pub async fn check(&mut self) -> anyhow::Result<()> {
+        let id: Option<String> = redis::cmd("HGET")
+            .arg(keys::log(&self.log.topic))
+            .arg("id")
+            .query_async(&mut self.connection)
+            .await
+            .map_err(|error| unavailable(&self.address, &error))?;
+        match id {
+            Some(id) if id == self.log.id.as_str() => Ok(()),
+            Some(_) => Err(self.another_log()),
+            None => {
+                let reason = "it has lost what it held".to_owned();
+                Err(Unavailable { address: public(&self.address), reason }.into())
+            }
+        }
+    }
+
+    fn another_log(&self) -> anyhow::Error {
+        let reason = "it was told to follow another one meanwhile".to_owned();
+        AnotherLog { topic: self.log.topic.clone(), reason }.into()
+    }
+
     /// How far Redis has followed each partition; a partition never followed is absent.
     pub async fn places(&mut self) -> anyhow::Result<HashMap<i32, Place>> {
         let fields: HashMap<String, String> = redis::cmd("HGETALL")
@@ -197,8 +222,7 @@ impl Writer {
 
     fn explain(&self, error: &RedisError) -> anyhow::Error {
         if error.code() == Some("ANOTHERLOG") {
-            let reason = "it was told to follow another one meanwhile".to_owned();
-            return AnotherLog { topic: self.log.topic.clone(), reason }.into();
+            return self.another_log();
         }
         unavailable(&self.address, error)
     }

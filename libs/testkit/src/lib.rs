@@ -1,1 +1,27 @@
+//! Real servers and real programs for the tests, on private ports, beside a running stack.
+//!
+//! Everything started here dies with the test program. A server that is missing on the machine is
+//! a panic that says what installs it. All of it blocks: from an async test, call it before the
+//! first `.await`, or from `spawn_blocking`.
 
+mod build;
+mod fixtures;
+mod kafka;
+pub mod oracle;
+mod program;
+mod scratch;
+mod server;
+mod wait;
+
+pub use build::binary;
+pub use fixtures::{all_tests, python, replay_file};
+pub use kafka::{Kafka, Record, kafka, private_kafka};
+pub use program::Program;
+pub use server::{Server, redis};
+pub use servers::{Exit, http};
+pub use wait::{eventually, eventually_some};
+
+/// A free port of loopback.
+pub fn free_port() -> u16 {
+    servers::port::any().expect("a free port on 127.0.0.1")
+}

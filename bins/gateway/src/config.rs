@@ -1,0 +1,77 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use service::{Configuration, Settings, parse};
+
+#[derive(Debug)]
+pub struct Config {
+    /// `GATEWAY_HOST` and `PORT`.
+    pub address: SocketAddr,
+    /// May hold a password: not to be logged.
+    pub redis_addr: String,
+    /// How long one read may take before Redis counts as away.
+    pub redis_timeout: Duration,
+    /// How long one request may take in all.
+    pub request_timeout: Duration,
+}
+
+impl Configuration for Config {
+    const METRICS_ADDR: &'static str = "127.0.0.1:9104";
+
+    fn read(settings: &mut Settings) -> Option<Self> {
+        let timeouts = Duration::from_millis(1)..=Duration::from_secs(300);
+        let host = settings.read("GATEWAY_HOST", Some("127.0.0.1"), parse::host);
+        let port = settings.read("PORT", Some("8080"), parse::port);
+        let redis_addr = settings.read("REDIS_ADDR", Some("localhost:6379"), parse::redis_addr);
+        let redis_timeout =
+            settings.read("REDIS_TIMEOUT", Some("1s"), parse::duration_in(timeouts.clone()));
+        let request_timeout =
+            settings.read("REQUEST_TIMEOUT", Some("5s"), parse::duration_in(timeouts));
+        Some(Self {
+            address: SocketAddr::new(host?, port?),
+            redis_addr: redis_addr?,
+            redis_timeout: redis_timeout?,
+            request_timeout: request_timeout?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_the_originals() {
+        let config: Config = service::settings_of(&[]).expect("all good");
+        assert_eq!(config.address.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.redis_addr, "localhost:6379");
+    }
+
+    #[test]
+    fn each_wrong_setting_gets_its_sentence() {
+        for (name, value, sentence) in [
+            ("PORT", "0", "PORT: expected a port from 1 to 65535, found \"0\""),
+            ("PORT", "", "PORT is empty: give it a value, or remove it"),
+            (
+                "GATEWAY_HOST",
+                "all",
+                "GATEWAY_HOST: expected an IP address to listen on, such as 127.0.0.1 or 0.0.0.0, \
+                 found \"all\"",
+            ),
+            (
+                "REDIS_ADDR",
+                "redis",
+                "REDIS_ADDR: expected host:port, or a redis:// or rediss:// URL, found \"redis\"",
+            ),
+            ("REDIS_TIMEOUT", "0s", "REDIS_TIMEOUT: expected from 1ms to 300s, found \"0s\""),
+            (
+                "REQUEST_TIMEOUT",
+                "5",
+                "REQUEST_TIMEOUT: expected a duration such as 250ms, 5s or 1m, found \"5\"",
+            ),
+        ] {
+            let errors = service::settings_of::<Config>(&[(name, value)]).expect_err(name);
+            assert_eq!(errors, [sentence]);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Redis to REST: `GET /health`, `GET /price/{symbol}`, and the probes, on `PORT`.
+//!
+//! ```text
+//! client ─HTTP/1.1─▶ listen ─▶ guard (count, contain, limit) ─▶ routes ─▶ prices ─▶ Redis
+//! ```
+//! Every error is `application/problem+json` (RFC 9457), and none is 500 for a client's mistake.
+//! Keeps no state of its own: any number of gateways serve the same Redis.
+
+mod config;
+mod guard;
+mod listen;
+mod prices;
+mod problem;
+mod routes;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use service::Service;
+use speed::Reader;
+use tokio::net::TcpListener;
+
+pub use config::Config;
+pub use listen::{Limits, listen};
+pub use prices::Prices;
+pub use routes::router;
+
+/// Serves until the service stops; then lets the requests that are under way finish.
+///
+/// # Errors
+/// Where `PORT` cannot be listened on. A Redis that is away is no error: the gateway answers 503
+/// and is not ready until it is back.
+pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
+    let address = config.address;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("PORT: cannot listen on {address}"))?;
+    let reader = Reader::new(&config.redis_addr, config.redis_timeout)?;
+    let prices = Arc::new(Prices::new(reader));
+    let watch = Arc::clone(&prices).watch(service.ready("redis"), service.stopping());
+    service.tasks().spawn(watch);
+    tracing::info!(%address, "listening");
+    let router = router(prices, &service, config.request_timeout);
+    // A quarter of the time is left for what follows.
+    let limits = Limits { drain: service.shutdown_timeout() * 3 / 4, ..Limits::default() };
+    listen(listener, router, limits, service.stopping()).await;
+    Ok(())
+}

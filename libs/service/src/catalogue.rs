@@ -1,0 +1,94 @@
+//! Every metric of every program: name, kind, unit, help and labels, in this one place.
+//!
+//! A program resolves its handles at start (`FEED_FRAMES.counter()`,
+//! `FEED_FRAMES_REJECTED.with("reason", "json").counter()`) and hands them to its adapters, which
+//! know no names. Names carry the base unit; durations are in seconds.
+
+mod metric;
+
+pub use metric::{Kind, Metric, WithLabels};
+use metric::{catalogue, latency_buckets, size_buckets};
+
+catalogue! {
+    // All programs.
+    BUILD_INFO: gauge "gostocks_build_info" ["version"] "1, labelled with the program's version.";
+
+    // Ingestor.
+    FEED_FRAMES: counter "gostocks_feed_frames_total" [] "Frames read from the feed's socket.";
+    FEED_BYTES: counter "gostocks_feed_bytes_total" [] "Bytes of payload in those frames.";
+    FEED_FRAMES_REJECTED: counter "gostocks_feed_frames_rejected_total" ["reason"] "Frames that held nothing to be used, by reason.";
+    FEED_TRADES: counter "gostocks_feed_trades_total" [] "Valid trades in the feed's frames.";
+    FEED_TRADES_REJECTED: counter "gostocks_feed_trades_rejected_total" ["reason"] "Trades dropped from otherwise good frames, by reason.";
+    FEED_TRADES_REPEATED: counter "gostocks_feed_trades_repeated_total" [] "Trades equal to a recent one; suspected repeats, and kept.";
+    FEED_CONNECTS: counter "gostocks_feed_connects_total" [] "Connections to the feed that were opened.";
+    FEED_DISCONNECTS: counter "gostocks_feed_disconnects_total" ["reason"] "Connections to the feed that ended or could not be opened, by reason.";
+    FEED_CONNECTED: gauge "gostocks_feed_connected" [] "1 while connected and subscribed, else 0.";
+    FEED_FRAMES_QUEUED: gauge "gostocks_feed_frames_queued" [] "Frames read and not yet encoded.";
+    RECORDS_PRODUCED: counter "gostocks_records_produced_total" [] "Records handed to the producer.";
+    RECORDS_DELIVERED: counter "gostocks_records_delivered_total" [] "Records that the broker has acknowledged.";
+    DELIVERY_FAILURES: counter "gostocks_delivery_failures_total" [] "Records given up after the retry budget.";
+    PRODUCER_IN_FLIGHT: gauge "gostocks_producer_in_flight_records" [] "Records produced and not yet acknowledged.";
+    PRODUCER_FULL: counter "gostocks_producer_full_total" [] "Times the feed had to wait for the producer.";
+
+    // Processor.
+    RECORDS_CONSUMED: counter "gostocks_records_consumed_total" [] "Records read from the topic.";
+    TRADES_CONSUMED: counter "gostocks_trades_consumed_total" [] "Trades in those records.";
+    RECORDS_DEAD: counter "gostocks_records_dead_total" ["reason"] "Undecodable records put on the dead-letter topic, by reason.";
+    BATCH_RECORDS: size_histogram "gostocks_batch_records" [] "Records in one batch.";
+    BATCH_TRADES: size_histogram "gostocks_batch_trades" [] "Trades in one batch.";
+    REDIS_BATCHES: counter "gostocks_redis_batches_total" ["outcome"] "Batches written to Redis, by outcome.";
+    REDIS_REFUSED: counter "gostocks_redis_refused_total" [] "Symbol writes that Redis refused, having a later position.";
+    REDIS_WRITE: latency_histogram "gostocks_redis_write_seconds" [] "Time to write one batch to Redis.";
+    REDIS_RESETS: counter "gostocks_redis_resets_total" ["reason"] "Times the cached state was dropped and the log read again, by reason.";
+    CONSUMER_LAG: gauge "gostocks_consumer_lag_records" ["partition"] "Records between the last one applied and the partition's end.";
+    SYMBOLS: gauge "gostocks_symbols" [] "Symbols whose state is held in memory.";
+
+    // The way of a tick.
+    TICK_STAGE: latency_histogram "gostocks_tick_stage_seconds" ["stage"] "Time from a trade's arrival at the socket to a stage: produced, consumed, visible.";
+    TICK_EXCHANGE: latency_histogram "gostocks_tick_exchange_seconds" [] "Time from the exchange's stamp on a trade to its arrival.";
+
+    // Gateway.
+    HTTP_REQUESTS: counter "gostocks_http_requests_total" ["method", "route", "status"] "Requests answered.";
+    HTTP_REQUEST: latency_histogram "gostocks_http_request_seconds" ["route"] "Time to answer a request.";
+    HTTP_IN_FLIGHT: gauge "gostocks_http_in_flight" [] "Requests being answered.";
+    REDIS_READ: latency_histogram "gostocks_redis_read_seconds" [] "Time to read one symbol's price from Redis.";
+}
+
+/// Upper bounds of a histogram's buckets: a fifth apart from 10 µs to 10 s for durations, powers
+/// of two for sizes.
+pub(crate) fn buckets(name: &str) -> Vec<f64> {
+    match ALL.iter().find(|metric| metric.name == name).map(|metric| metric.kind) {
+        Some(Kind::SizeHistogram) => size_buckets(),
+        _ => latency_buckets(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_follow_prometheus_rules() {
+        let mut names = BTreeSet::new();
+        for metric in ALL {
+            let name = metric.name;
+            assert!(names.insert(name), "{name} stands twice");
+            assert!(name.starts_with("gostocks_"), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
+            assert_eq!(metric.kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            let in_seconds = metric.kind == Kind::LatencyHistogram;
+            assert_eq!(in_seconds, name.ends_with("_seconds"), "{name}");
+            assert!(metric.help.ends_with('.'), "{name}: {}", metric.help);
+        }
+    }
+
+    #[test]
+    fn latency_buckets_are_a_fifth_apart_from_10_us_to_10_s() {
+        let buckets = latency_buckets();
+        assert!((buckets[0] - 10e-6).abs() < 1e-12);
+        assert!(buckets.windows(2).all(|pair| pair[1] / pair[0] < 1.21));
+        assert!(*buckets.last().expect("some") >= 10.0, "{buckets:?}");
+        assert!((70..80).contains(&buckets.len()), "{}", buckets.len());
+    }
+}

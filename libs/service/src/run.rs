@@ -1,0 +1,80 @@
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::recorder::Recorder;
+use crate::settings::Common;
+use crate::{Configuration, Service, Settings, panics, telemetry, warden};
+
+/// The exit code of a program that was set up wrongly: `EX_USAGE` of `sysexits.h`.
+const WRONG_SETTINGS: u8 = 64;
+
+/// A program's whole life: settings, telemetry, metrics and probes, `serve`, drain.
+///
+/// Wrong settings are printed to stderr, one sentence each, before any port is bound: exit code 64.
+/// `serve` runs until `Service::stopping` and then drains; after it, the tracked tasks and threads
+/// are waited for. All that must end within `SHUTDOWN_TIMEOUT` of the stop. An error of `serve`, a
+/// failed task, a panic or a missed deadline give exit code 1; a second signal does so at once.
+pub fn run<C: Configuration>(
+    name: &'static str,
+    serve: impl AsyncFnOnce(C, Service) -> anyhow::Result<()>,
+) -> ExitCode {
+    let (common, config) = match Settings::load(Path::new(".")).finish::<C>() {
+        Ok(settings) => settings,
+        Err(errors) => {
+            for error in errors {
+                // Where stderr is closed, the exit code still tells.
+                let _ = writeln!(std::io::stderr(), "{name}: {error}");
+            }
+            return ExitCode::from(WRONG_SETTINGS);
+        }
+    };
+    telemetry::start(name, common.log.clone());
+    let service = Service::new(name, common.shutdown_timeout);
+    if let Err(error) = live(&common, config, &service, serve) {
+        service.fail(name, &error);
+    }
+    if service.has_failed() {
+        tracing::error!("stopped after a failure");
+        return ExitCode::FAILURE;
+    }
+    tracing::info!("stopped");
+    ExitCode::SUCCESS
+}
+
+fn live<C: Configuration>(
+    common: &Common,
+    config: C,
+    service: &Service,
+    serve: impl AsyncFnOnce(C, Service) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let recorder = Recorder::default();
+    metrics::set_global_recorder(recorder.clone())
+        .map_err(|_| anyhow::anyhow!("a metrics recorder is already installed"))?;
+    let version = env!("CARGO_PKG_VERSION");
+    crate::catalogue::BUILD_INFO.with("version", version).gauge().set(1.0);
+    panics::watch(service.clone());
+    let metrics = warden::start(service.clone(), common, recorder)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(common.worker_threads)
+        .thread_name(service.name())
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    tracing::info!(version, metrics = %metrics, pid = std::process::id(), "started");
+
+    let serving = AssertUnwindSafe(|| runtime.block_on(serve(config, service.clone())));
+    // The hook has logged a panic and marked the failure: the drain goes on.
+    let served = catch_unwind(serving).unwrap_or(Ok(()));
+    if let Err(error) = served {
+        service.fail("serve", &error);
+    }
+    service.stop();
+    service.tasks().close();
+    runtime.block_on(service.tasks().wait());
+    runtime.shutdown_background();
+    Ok(())
+}
