@@ -1,0 +1,160 @@
+use std::time::{Duration, Instant};
+
+use broker::{DeliveryFailed, Producer};
+use feed::Received;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::warn;
+use wire::frame::{Frame, FrameDecoder, TradeRejection, Trades};
+use wire::record::Gatherer;
+
+use crate::meters::Meters;
+use crate::occasionally::Occasionally;
+use crate::repeats::Repeats;
+
+/// How many frames one round takes at most, so that the first of them does not wait for a feed
+/// that is as fast as the encoder.
+const FRAMES_PER_ROUND: usize = 1_024;
+
+/// How soon a failed delivery is noticed while the feed is silent.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+
+/// How much of the feed's own words a log line repeats, in characters.
+const LONGEST_QUOTE: usize = 200;
+
+/// Where records go.
+pub(crate) trait Log {
+    /// Waits while too many are on their way.
+    fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed>;
+
+    /// Why a record that was sent earlier will not arrive, if one will not.
+    fn failure(&self) -> Option<DeliveryFailed>;
+}
+
+impl Log for Producer {
+    fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed> {
+        Self::send(self, key, value, received_at)
+    }
+
+    fn failure(&self) -> Option<DeliveryFailed> {
+        Self::failure(self)
+    }
+}
+
+/// Turns frames into records: whatever is queued when it is free becomes one record a symbol.
+pub(crate) struct Encoder {
+    decoder: FrameDecoder,
+    gatherer: Gatherer,
+    repeats: Repeats,
+    meters: Meters,
+    occasionally: Occasionally,
+}
+
+impl Encoder {
+    pub(crate) fn new(ticks_per_record: usize) -> Self {
+        Self {
+            decoder: FrameDecoder::new(),
+            gatherer: Gatherer::new(ticks_per_record),
+            repeats: Repeats::new(),
+            meters: Meters::new(),
+            occasionally: Occasionally::default(),
+        }
+    }
+
+    /// Until the queue's senders are gone and it is empty, or a record is lost. Blocks.
+    pub(crate) fn run(
+        &mut self,
+        runtime: &Handle,
+        frames: &mut mpsc::Receiver<Received>,
+        log: &impl Log,
+    ) -> Result<(), DeliveryFailed> {
+        loop {
+            let first = match frames.try_recv() {
+                Ok(first) => first,
+                Err(_) => {
+                    match runtime.block_on(async { timeout(CHECK_EVERY, frames.recv()).await }) {
+                        Ok(Some(first)) => first,
+                        Ok(None) => return Ok(()),
+                        Err(_) => match log.failure() {
+                            None => continue,
+                            Some(failure) => return Err(failure),
+                        },
+                    }
+                }
+            };
+            self.meters.frames_queued.set(frames.len() as f64);
+            self.take(&first);
+            for _ in 1..FRAMES_PER_ROUND {
+                if self.gatherer.is_full() {
+                    break;
+                }
+                let Ok(next) = frames.try_recv() else { break };
+                self.take(&next);
+            }
+            if self.gatherer.is_empty()
+                && let Some(failure) = log.failure()
+            {
+                return Err(failure);
+            }
+            self.gatherer.drain(|key, value, _, received_at| log.send(key, value, received_at))?;
+        }
+    }
+
+    /// Gathers the trades of one frame.
+    fn take(&mut self, received: &Received) {
+        let received_ms = i64::try_from(received.received_at / 1_000_000).unwrap_or(i64::MAX);
+        match self.decoder.decode(&received.payload, received_ms) {
+            Ok(Frame::Trades(trades)) => {
+                self.meters.trades.increment(trades.len() as u64);
+                reject(&trades, &self.meters, &mut self.occasionally);
+                let mut repeated = 0;
+                for trade in trades {
+                    repeated += u64::from(self.repeats.seen(&trade));
+                    let stamped = trade.received(received.received_at);
+                    self.gatherer.add(trade.symbol, &stamped, trade.conditions);
+                }
+                if repeated > 0 {
+                    self.meters.repeated.increment(repeated);
+                }
+            }
+            Ok(Frame::Ping) => {}
+            Ok(Frame::Error { message }) => {
+                self.meters.feed_errors.increment(1);
+                if let Some(count) = self.occasionally.tell("feed_error", 1, Instant::now()) {
+                    let message: String = message.chars().take(LONGEST_QUOTE).collect();
+                    warn!(count, message, "the feed reports an error (too many SYMBOLS, usually)");
+                }
+            }
+            Ok(Frame::Other { kind }) => {
+                self.meters.unknown_types.increment(1);
+                if let Some(count) = self.occasionally.tell("unknown_type", 1, Instant::now()) {
+                    let kind: String = kind.chars().take(LONGEST_QUOTE).collect();
+                    warn!(count, kind, "frames of a type that holds no trades were ignored");
+                }
+            }
+            Err(error) => {
+                self.meters.frame_rejected(error);
+                if let Some(count) = self.occasionally.tell(error.as_str(), 1, Instant::now()) {
+                    warn!(count, reason = error.as_str(), "frames were dropped: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn reject(trades: &Trades<'_>, meters: &Meters, occasionally: &mut Occasionally) {
+    for reason in TradeRejection::ALL {
+        let count = u64::from(trades.rejected()[reason as usize]);
+        if count == 0 {
+            continue;
+        }
+        meters.trades_rejected[reason as usize].increment(count);
+        if let Some(count) = occasionally.tell(reason.as_str(), count, Instant::now()) {
+            warn!(count, reason = reason.as_str(), "trades with something wrong were dropped");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

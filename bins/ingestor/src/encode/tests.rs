@@ -1,0 +1,155 @@
+use std::cell::RefCell;
+
+use bytes::BytesMut;
+use market::Trade;
+use wire::tick::Decoder;
+
+use super::*;
+
+const RECEIVED: u64 = 1_700_000_000_000_000_000;
+
+/// A log that keeps what it gets, decoded, and may fail.
+#[derive(Default)]
+struct Kept {
+    records: RefCell<Vec<(String, Vec<Trade>)>>,
+    /// This many records are taken, and then none.
+    room: Option<usize>,
+    failure: Option<DeliveryFailed>,
+}
+
+fn failed() -> DeliveryFailed {
+    DeliveryFailed { topic: "market_ticks".to_owned(), reason: "it is full".to_owned() }
+}
+
+impl Log for Kept {
+    fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed> {
+        let mut records = self.records.borrow_mut();
+        if self.room == Some(records.len()) {
+            return Err(failed());
+        }
+        let mut decoder = Decoder::new();
+        let record = decoder.decode(value).expect("a record decodes");
+        assert_eq!(record.symbol(), key);
+        let trades: Vec<_> = record.trades().collect();
+        assert_eq!(trades.iter().map(|trade| trade.received_at).min(), Some(received_at));
+        records.push((key.to_owned(), trades));
+        Ok(())
+    }
+
+    fn failure(&self) -> Option<DeliveryFailed> {
+        self.failure.clone()
+    }
+}
+
+/// What becomes of these frames, all queued before the encoder starts.
+fn encode(frames: &[&str], ticks_per_record: usize, log: &Kept) -> Result<(), DeliveryFailed> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (sender, mut receiver) = mpsc::channel(4_096);
+    for (frame, received_at) in frames.iter().zip(RECEIVED..) {
+        let payload = BytesMut::from(frame.as_bytes());
+        sender.try_send(Received { payload, received_at }).expect("room");
+    }
+    drop(sender);
+    Encoder::new(ticks_per_record).run(runtime.handle(), &mut receiver, log)
+}
+
+/// Records as `SYMBOL price price …`.
+#[track_caller]
+fn check(frames: &[&str], ticks_per_record: usize, expected: &[&str]) {
+    let log = Kept::default();
+    encode(frames, ticks_per_record, &log).expect("nothing is lost");
+    let records = log.records.into_inner();
+    let found: Vec<_> = records
+        .iter()
+        .map(|(symbol, trades)| {
+            trades
+                .iter()
+                .fold(symbol.clone(), |text, trade| format!("{text} {}", trade.price.get()))
+        })
+        .collect();
+    assert_eq!(found, expected);
+}
+
+fn frame(trades: &[(&str, &str)]) -> String {
+    let trade = |(symbol, price): &(&str, &str)| {
+        format!(r#"{{"c":["1"],"p":{price},"s":"{symbol}","t":1699999999999,"v":0.5}}"#)
+    };
+    let trades: Vec<_> = trades.iter().map(trade).collect();
+    format!(r#"{{"data":[{}],"type":"trade"}}"#, trades.join(","))
+}
+
+#[test]
+fn what_is_queued_becomes_one_record_a_symbol() {
+    let first = frame(&[("AAPL", "1"), ("MSFT", "2")]);
+    let second = frame(&[("aapl", "3"), ("AAPL", "4")]);
+    check(&[&first, &second], 1_000, &["AAPL 1 3 4", "MSFT 2"]);
+    check(&[&first, &second], 2, &["AAPL 1 3", "AAPL 4", "MSFT 2"]);
+    check(&[&first, &second], 1, &["AAPL 1", "AAPL 3", "AAPL 4", "MSFT 2"]);
+}
+
+#[test]
+fn bad_trades_and_frames_are_dropped_and_the_good_ones_kept() {
+    let mixed =
+        frame(&[("AAPL", "1"), ("AAPL", "-1"), ("", "2"), ("AAPL", "1e999"), ("AAPL", "3")]);
+    let ahead = mixed.replace("1699999999999", "1700000060001");
+    let good = frame(&[("AAPL", "4")]);
+    let long = frame(&[(&"A".repeat(65), "5")]);
+    let frames = [
+        "",
+        "not json",
+        "[]",
+        r#"{"type":"ping"}"#,
+        r#"{"type":"error","msg":"Subscribing to too many symbols"}"#,
+        r#"{"type":"news","data":[]}"#,
+        r#"{"type":"trade","data":null}"#,
+        &mixed,
+        &ahead,
+        &long,
+        &good[..good.len() - 1],
+        &good,
+    ];
+    check(&frames, 1_000, &["AAPL 1 3 4"]);
+}
+
+#[test]
+fn a_trade_a_minute_ahead_is_the_last_that_is_taken() {
+    let minute = frame(&[("A", "1")]).replace("1699999999999", "1700000060000");
+    let later = frame(&[("A", "2")]).replace("1699999999999", "1700000060001");
+    check(&[&minute, &later], 1_000, &["A 1"]);
+}
+
+#[test]
+fn equal_trades_are_kept() {
+    let one = frame(&[("A", "1")]);
+    check(&[&one, &one, &one], 1_000, &["A 1 1 1"]);
+}
+
+#[test]
+fn more_frames_than_a_round_takes_lose_nothing() {
+    let frames: Vec<_> = (1..=3_000).map(|price| frame(&[("A", &price.to_string())])).collect();
+    let log = Kept::default();
+    let frames: Vec<_> = frames.iter().map(String::as_str).collect();
+    encode(&frames, 500, &log).expect("nothing is lost");
+    let records = log.records.into_inner();
+    assert!(records.iter().all(|(_, trades)| trades.len() <= 500));
+    let prices = records.iter().flat_map(|(_, trades)| trades).map(|t| t.price.get());
+    assert!(prices.eq((1..=3_000).map(f64::from)));
+}
+
+#[test]
+fn a_record_that_the_log_does_not_take_ends_it() {
+    let log = Kept { room: Some(1), ..Kept::default() };
+    let frames = [&*frame(&[("A", "1"), ("B", "2"), ("C", "3")])];
+    assert_eq!(encode(&frames, 1_000, &log).expect_err("full").reason, "it is full");
+    assert_eq!(log.records.into_inner().len(), 1);
+}
+
+#[test]
+fn a_record_that_fails_later_is_noticed_while_the_feed_is_silent() {
+    let log = Kept { failure: Some(failed()), ..Kept::default() };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (sender, mut receiver) = mpsc::channel(1);
+    let outcome = Encoder::new(1).run(runtime.handle(), &mut receiver, &log);
+    assert_eq!(outcome.expect_err("failed").reason, "it is full");
+    drop(sender);
+}

@@ -1,0 +1,64 @@
+use std::time::{Duration, Instant};
+
+use crate::outbox::Outbox;
+use crate::replay::Replay;
+use crate::subscriptions::Subscriptions;
+use crate::synthetic::Synthetic;
+
+/// How much is put into the outbox before it is written.
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
+
+/// The two clocks of one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    /// Unix milliseconds.
+    pub(crate) unix_ms: i64,
+}
+
+impl Now {
+    pub(crate) fn since(self, origin: Instant) -> Duration {
+        self.instant.saturating_duration_since(origin)
+    }
+}
+
+/// Where the trades of one connection come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Synthetic(Box<Synthetic>),
+    Replay(Replay),
+}
+
+impl Source {
+    /// The client wants something else from now on.
+    pub(crate) fn subscribe(
+        &mut self,
+        subscriptions: &Subscriptions,
+        now: Now,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Synthetic(market) => market.subscribe(subscriptions, now),
+            Self::Replay(replay) => {
+                replay.subscribe(subscriptions, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts what is due into the outbox, a batch at most; when to ask again, `None` where
+    /// nothing will be due before the next change of the subscriptions.
+    pub(crate) fn fill(&mut self, now: Now, outbox: &mut Outbox) -> Option<Instant> {
+        match self {
+            Self::Synthetic(market) => market.fill(now, outbox),
+            Self::Replay(replay) => replay.fill(now, outbox),
+        }
+    }
+
+    /// How far a replay has come, in frames.
+    pub(crate) fn position(&self) -> Option<usize> {
+        match self {
+            Self::Synthetic(_) => None,
+            Self::Replay(replay) => Some(replay.position()),
+        }
+    }
+}
