@@ -1,88 +1,74 @@
 //! Where metrics are kept, and how Prometheus reads them.
 //!
-//! metrics-exporter-prometheus keeps every sample of a histogram until a periodic task sorts it
-//! into buckets: eight bytes a trade and stage, megabytes a second here. These histograms are fixed
-//! buckets of atomics: a sample costs one addition, a thousand equal ones cost the same, and memory
-//! is constant.
+//! Counters and gauges are metrics-exporter-prometheus's. Histograms are ours: the exporter keeps
+//! every sample until a periodic task sorts it into buckets, eight bytes a trade and stage,
+//! megabytes a second here. These are fixed buckets of atomics: a sample costs one addition, a
+//! thousand equal ones cost the same, and memory is constant.
 
 mod histogram;
 mod process;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metrics::{Counter, Gauge, Key, KeyName, Metadata, SharedString, Unit};
+use metrics::{Counter, Gauge, Key, KeyName, Metadata, Recorder as _, SharedString, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::catalogue;
 use histogram::Histogram;
 
-#[derive(Clone, Debug, Default)]
+/// Histograms by rendered labels.
+type Family = BTreeMap<String, Arc<Histogram>>;
+
+#[derive(Clone)]
 pub(crate) struct Recorder {
-    /// By name, then by rendered labels. Locked when a handle is made and when read, never when
-    /// a handle is used.
-    families: Arc<Mutex<BTreeMap<String, BTreeMap<String, Series>>>>,
+    exporter: Arc<PrometheusRecorder>,
+    /// By name. Locked when a handle is made and when read, never when a handle is used.
+    histograms: Arc<Mutex<BTreeMap<String, Family>>>,
 }
 
-#[derive(Clone, Debug)]
-enum Series {
-    Counter(Arc<AtomicU64>),
-    /// The bits of an `f64`.
-    Gauge(Arc<AtomicU64>),
-    Histogram(Arc<Histogram>),
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("histograms", &self.histograms).finish_non_exhaustive()
+    }
 }
 
 impl Recorder {
-    fn series(&self, key: &Key, new: impl FnOnce() -> Series) -> Series {
-        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let family = families.entry(key.name().to_owned()).or_default();
-        family.entry(labels(key)).or_insert_with(new).clone()
+    /// Knows the help of every metric of the catalogue.
+    pub(crate) fn new() -> Self {
+        let exporter = PrometheusBuilder::new().build_recorder();
+        for metric in catalogue::ALL {
+            let (name, help) = (KeyName::from_const_str(metric.name), metric.help.into());
+            match metric.kind {
+                catalogue::Kind::Counter => exporter.describe_counter(name, None, help),
+                _ => exporter.describe_gauge(name, None, help),
+            }
+        }
+        Self { exporter: Arc::new(exporter), histograms: Arc::default() }
     }
 
     /// The text format of Prometheus, version 0.0.4.
     pub(crate) fn render(&self) -> String {
-        let mut text = String::new();
-        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, family) in families.iter() {
+        let mut text = self.exporter.handle().render();
+        let histograms = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, family) in histograms.iter() {
             // Writing to a String cannot fail.
             let _ = render_family(&mut text, name, family);
         }
-        drop(families);
+        drop(histograms);
         process::render(&mut text);
         text
     }
 }
 
-fn render_family(
-    text: &mut String,
-    name: &str,
-    family: &BTreeMap<String, Series>,
-) -> std::fmt::Result {
-    let kind = match family.values().next() {
-        Some(Series::Counter(_)) => "counter",
-        Some(Series::Gauge(_)) => "gauge",
-        Some(Series::Histogram(_)) => "histogram",
-        None => return Ok(()),
-    };
+fn render_family(text: &mut String, name: &str, family: &Family) -> fmt::Result {
+    use std::fmt::Write;
     if let Some(metric) = catalogue::ALL.iter().find(|metric| metric.name == name) {
         writeln!(text, "# HELP {name} {}", metric.help)?;
     }
-    writeln!(text, "# TYPE {name} {kind}")?;
-    for (labels, series) in family {
-        let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        match series {
-            Series::Counter(value) => {
-                writeln!(text, "{name}{braced} {}", value.load(Ordering::Relaxed))?;
-            }
-            Series::Gauge(bits) => {
-                let value = f64::from_bits(bits.load(Ordering::Relaxed));
-                writeln!(text, "{name}{braced} {value}")?;
-            }
-            Series::Histogram(histogram) => histogram.render(text, name, labels)?,
-        }
-    }
-    Ok(())
+    writeln!(text, "# TYPE {name} histogram")?;
+    family.iter().try_for_each(|(labels, histogram)| histogram.render(text, name, labels))
 }
 
 /// `a="x",b="y"`, escaped as the text format wants.
@@ -102,26 +88,19 @@ impl metrics::Recorder for Recorder {
 
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        match self.series(key, || Series::Counter(Arc::default())) {
-            Series::Counter(value) => Counter::from_arc(value),
-            _ => Counter::noop(),
-        }
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        self.exporter.register_counter(key, metadata)
     }
 
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        match self.series(key, || Series::Gauge(Arc::default())) {
-            Series::Gauge(bits) => Gauge::from_arc(bits),
-            _ => Gauge::noop(),
-        }
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.exporter.register_gauge(key, metadata)
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
-        let new = || Series::Histogram(Arc::new(Histogram::new(catalogue::buckets(key.name()))));
-        match self.series(key, new) {
-            Series::Histogram(histogram) => metrics::Histogram::from_arc(histogram),
-            _ => metrics::Histogram::noop(),
-        }
+        let mut histograms = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
+        let family = histograms.entry(key.name().to_owned()).or_default();
+        let new = || Arc::new(Histogram::new(catalogue::buckets(key.name())));
+        metrics::Histogram::from_arc(Arc::clone(family.entry(labels(key)).or_insert_with(new)))
     }
 }
 
@@ -131,7 +110,7 @@ mod tests {
 
     #[test]
     fn prometheus_reads_what_was_counted() {
-        let recorder = Recorder::default();
+        let recorder = Recorder::new();
         metrics::with_local_recorder(&recorder, || {
             catalogue::FEED_FRAMES.counter().increment(3);
             catalogue::FEED_FRAMES.counter().increment(4);

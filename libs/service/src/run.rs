@@ -51,7 +51,7 @@ fn live<C: Configuration>(
     service: &Service,
     serve: impl AsyncFnOnce(C, Service) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let recorder = Recorder::default();
+    let recorder = Recorder::new();
     metrics::set_global_recorder(recorder.clone())
         .map_err(|_| anyhow::anyhow!("a metrics recorder is already installed"))?;
     let version = env!("CARGO_PKG_VERSION");

@@ -1,1 +1,20 @@
+//! Every encoding of a trade: Finnhub's JSON, the protobuf record of the log, and how the one
+//! becomes the other.
+//!
+//! ```text
+//!  frame (JSON) ──frame──▶ trades ──record──▶ one record per symbol ══log══▶ tick ──▶ trades
+//! ```
+//!
+//! Pure: does no I/O, reads no clock and knows no tokio; buffers and time are the caller's.
+//! Everything is decoded borrowed from the receive buffer, and nothing is allocated per trade.
+//!
+//! The decoders are written by hand because they stand on the way of every tick, and each is held
+//! to a library that does the same more slowly (serde_json, prost) by tests on generated and
+//! mutated bytes.
 
+pub mod frame;
+pub mod record;
+pub mod tick;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,22 @@
+//! The record of the log: `gostocks.market.v1.StockTick`, as a borrowed view and written into a
+//! reused buffer.
+//!
+//! Generated code (`rpc::market::v1::StockTick`) decodes the same bytes; this one copies no
+//! string and no column, and gives back only values that the market's types admit.
+
+mod columns;
+mod decode;
+mod encode;
+mod error;
+mod protobuf;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Decoder, TickRecord};
+pub(crate) use encode::ColumnsBuffer;
+pub use encode::encode;
+pub use error::TickError;
+
+/// The most trades that one record may carry.
+pub const MAX_TRADES_PER_RECORD: usize = 65_536;

@@ -1,0 +1,106 @@
+use market::{Price, Trade, Volume};
+
+use super::{MAX_TRADES_PER_RECORD, TickError};
+
+/// A packed column's bytes: borrowed from the record where they came in one piece, as every
+/// encoder writes them, else gathered in scratch.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Pieces<'a> {
+    first: &'a [u8],
+    gathered: bool,
+}
+
+impl<'a> Pieces<'a> {
+    #[inline]
+    pub(super) fn add(&mut self, piece: &'a [u8], scratch: &mut Vec<u8>) {
+        if self.gathered {
+            scratch.extend_from_slice(piece);
+        } else if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            scratch.clear();
+            scratch.extend_from_slice(self.first);
+            scratch.extend_from_slice(piece);
+            self.gathered = true;
+        }
+    }
+
+    #[inline]
+    pub(super) fn joined(self, scratch: &'a [u8]) -> &'a [u8] {
+        if self.gathered { scratch } else { self.first }
+    }
+}
+
+/// The trades of a record that carries several: equal lengths, every value valid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns<'a> {
+    prices: &'a [[u8; 8]],
+    timestamps: &'a [[u8; 8]],
+    volumes: &'a [[u8; 8]],
+    received_ats: &'a [[u8; 8]],
+}
+
+impl<'a> Columns<'a> {
+    /// `None` where all columns are absent. The pieces' lengths are multiples of eight.
+    #[inline]
+    pub(super) fn new(
+        prices: &'a [u8],
+        timestamps: &'a [u8],
+        volumes: &'a [u8],
+        received_ats: &'a [u8],
+    ) -> Result<Option<Self>, TickError> {
+        let length = prices.len();
+        if [timestamps, volumes, received_ats].iter().any(|column| column.len() != length) {
+            return Err(TickError::UnequalColumns);
+        }
+        if length == 0 {
+            return Ok(None);
+        }
+        let columns = Self {
+            prices: prices.as_chunks().0,
+            timestamps: timestamps.as_chunks().0,
+            volumes: volumes.as_chunks().0,
+            received_ats: received_ats.as_chunks().0,
+        };
+        columns.check()?;
+        Ok(Some(columns))
+    }
+
+    /// Whole columns at a time and without early exits, so that the compiler can vectorize.
+    fn check(&self) -> Result<(), TickError> {
+        fn all(column: &[[u8; 8]], valid: impl Fn([u8; 8]) -> bool) -> bool {
+            column.iter().fold(true, |all, &bytes| all & valid(bytes))
+        }
+        if self.len() > MAX_TRADES_PER_RECORD {
+            return Err(TickError::TooManyTrades);
+        }
+        if !all(self.prices, |bytes| Price::new(f64::from_le_bytes(bytes)).is_some()) {
+            return Err(TickError::Price);
+        }
+        if !all(self.volumes, |bytes| Volume::new(f64::from_le_bytes(bytes)).is_some()) {
+            return Err(TickError::Volume);
+        }
+        if !all(self.timestamps, |bytes| i64::from_le_bytes(bytes) > 0) {
+            return Err(TickError::Timestamp);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.prices.len()
+    }
+
+    /// Panics where `index` is not below the length.
+    #[inline]
+    pub(super) fn trade(&self, index: usize) -> Trade {
+        Trade {
+            price: Price::new(f64::from_le_bytes(self.prices[index]))
+                .expect("every price was checked when the columns were made"),
+            volume: Volume::new(f64::from_le_bytes(self.volumes[index]))
+                .expect("every volume was checked when the columns were made"),
+            timestamp: i64::from_le_bytes(self.timestamps[index]),
+            received_at: u64::from_le_bytes(self.received_ats[index]),
+        }
+    }
+}

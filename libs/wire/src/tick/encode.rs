@@ -1,0 +1,101 @@
+use market::Trade;
+
+use super::protobuf::put_varint;
+
+/// The key of a field: its number and its wire type.
+const fn key(field: u8, wire_type: u8) -> u8 {
+    field << 3 | wire_type
+}
+
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const BYTES: u8 = 2;
+
+/// Appends the record of one trade to `out`.
+///
+/// `symbol` is normalized. As proto3 does, leaves out what is zero.
+#[inline]
+pub fn encode<'c>(
+    symbol: &str,
+    trade: &Trade,
+    conditions: impl IntoIterator<Item = &'c str>,
+    out: &mut Vec<u8>,
+) {
+    // Enough for all but conditions, so that what follows finds room.
+    out.reserve(symbol.len() + 48);
+    put_bytes(1, symbol.as_bytes(), out);
+    put_fixed64(2, trade.price.get().to_le_bytes(), out);
+    out.push(key(3, VARINT));
+    put_varint(out, trade.timestamp.cast_unsigned());
+    if trade.volume.get() != 0.0 {
+        put_fixed64(4, trade.volume.get().to_le_bytes(), out);
+    }
+    for condition in conditions {
+        put_bytes(5, condition.as_bytes(), out);
+    }
+    if trade.received_at != 0 {
+        put_fixed64(6, trade.received_at.to_le_bytes(), out);
+    }
+}
+
+/// The columns of a record of several trades, filled trade by trade, in reused buffers.
+#[derive(Debug, Default)]
+pub(crate) struct ColumnsBuffer {
+    prices: Vec<[u8; 8]>,
+    timestamps: Vec<[u8; 8]>,
+    volumes: Vec<[u8; 8]>,
+    received_ats: Vec<[u8; 8]>,
+    condition_counts: Vec<u8>,
+    /// Already encoded, keys included.
+    condition_values: Vec<u8>,
+}
+
+impl ColumnsBuffer {
+    pub(crate) fn clear(&mut self) {
+        self.prices.clear();
+        self.timestamps.clear();
+        self.volumes.clear();
+        self.received_ats.clear();
+        self.condition_counts.clear();
+        self.condition_values.clear();
+    }
+
+    #[inline]
+    pub(crate) fn push<'c>(&mut self, trade: &Trade, conditions: impl Iterator<Item = &'c str>) {
+        self.prices.push(trade.price.get().to_le_bytes());
+        self.timestamps.push(trade.timestamp.to_le_bytes());
+        self.volumes.push(trade.volume.get().to_le_bytes());
+        self.received_ats.push(trade.received_at.to_le_bytes());
+        let mut count = 0;
+        for condition in conditions {
+            put_bytes(12, condition.as_bytes(), &mut self.condition_values);
+            count += 1;
+        }
+        put_varint(&mut self.condition_counts, count);
+    }
+
+    /// Appends the columns to a record, behind the fields of its last trade.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(7, self.prices.as_flattened(), out);
+        put_bytes(8, self.timestamps.as_flattened(), out);
+        put_bytes(9, self.volumes.as_flattened(), out);
+        put_bytes(10, self.received_ats.as_flattened(), out);
+        if !self.condition_values.is_empty() {
+            put_bytes(11, &self.condition_counts, out);
+            out.extend_from_slice(&self.condition_values);
+        }
+    }
+}
+
+#[inline]
+fn put_bytes(field: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(key(field, BYTES));
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+#[inline]
+fn put_fixed64(field: u8, value: [u8; 8], out: &mut Vec<u8>) {
+    out.push(key(field, FIXED64));
+    out.extend_from_slice(&value);
+}
