@@ -77,12 +77,12 @@ pub fn brokers(value: &str) -> Result<String, String> {
     }
 }
 
-/// A Redis server: `host:port`, or a `redis://` or `rediss://` URL.
+/// A Redis server: `host:port`, or a `redis://` URL.
 ///
 /// # Errors
 /// Says what is accepted; a URL is not repeated, for it may hold a password.
 pub fn redis_addr(value: &str) -> Result<String, String> {
-    const WHAT: &str = "host:port, or a redis:// or rediss:// URL";
+    const WHAT: &str = "host:port, or a redis:// URL";
     let Some((scheme, rest)) = value.split_once("://") else {
         return match host_and_port(value) {
             Some(_) => Ok(value.to_owned()),
@@ -90,8 +90,10 @@ pub fn redis_addr(value: &str) -> Result<String, String> {
             None => expected(WHAT, value),
         };
     };
-    if !matches!(scheme, "redis" | "rediss") {
-        return Err(format!("expected {WHAT}; the URL's scheme is another"));
+    match scheme {
+        "redis" => {}
+        "rediss" => return Err(format!("expected {WHAT}; TLS to Redis is not supported")),
+        _ => return Err(format!("expected {WHAT}; the URL's scheme is another")),
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);

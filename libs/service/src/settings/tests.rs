@@ -104,13 +104,14 @@ fn each_wrong_setting_gets_its_sentence() {
     ] {
         check_wrong("KAFKA_BROKERS", bad, &format!("{brokers} {entry:?}"));
     }
-    let redis = ": expected host:port, or a redis:// or rediss:// URL";
+    let redis = ": expected host:port, or a redis:// URL";
     for bad in ["localhost", "localhost:x", "localhost:0", "a:1,b:2", "/var/run/redis.sock"] {
         check_wrong("REDIS_ADDR", bad, &format!("{redis}, found {bad:?}"));
     }
     // A password is not repeated.
     check_wrong("REDIS_ADDR", "me:secret@localhost", redis);
     check_wrong("REDIS_ADDR", "http://a:1", &format!("{redis}; the URL's scheme is another"));
+    check_wrong("REDIS_ADDR", "rediss://a:1", &format!("{redis}; TLS to Redis is not supported"));
     for bad in ["redis://", "redis://:secret@", "redis://:secret@host:port", "redis://a b"] {
         check_wrong("REDIS_ADDR", bad, &format!("{redis}; the URL's host or port is wrong"));
     }
@@ -177,7 +178,7 @@ fn what_is_accepted() {
         "redis:6379",
         "127.0.0.1:1",
         "redis://host",
-        "rediss://me:p:a@s@host:1/0",
+        "redis://me:p:a@s@host:1/0",
         "redis://:secret@[::1]:6379/1?protocol=resp3",
     ] {
         assert_eq!(good("REDIS_ADDR", redis).redis, redis);
