@@ -1,17 +1,26 @@
 //! Generates messages and services from `proto/`, in Rust alone: no `protoc` on the machine.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use protox::prost::Message;
 
-const FILES: [&str; 3] =
-    ["gostocks/market/v1/tick.proto", "stock/stock.proto", "alert/alert.proto"];
+const FILES: [&str; 4] = [
+    "gostocks/alert/v1/alert.proto",
+    "gostocks/market/v1/tick.proto",
+    "stock/stock.proto",
+    "alert/alert.proto",
+];
 
 fn main() -> anyhow::Result<()> {
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     println!("cargo::rerun-if-changed={}", proto.display());
     let descriptors = protox::compile(FILES, [&proto])
         .with_context(|| format!("compiling the files of {}", proto.display()))?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())
+        .context("writing the descriptors")?;
     tonic_prost_build::configure()
         .compile_fds(descriptors)
         .context("generating Rust from the descriptors")

@@ -11,6 +11,10 @@ pub struct Config {
     pub redis_addr: String,
     /// How long one read may take before Redis counts as away.
     pub redis_timeout: Duration,
+    /// `host:port` of the alert service.
+    pub alert_service_addr: String,
+    /// How long one call to the alert service may take, retries included.
+    pub alert_timeout: Duration,
     /// How long one request may take in all.
     pub request_timeout: Duration,
 }
@@ -25,12 +29,18 @@ impl Configuration for Config {
         let redis_addr = settings.read("REDIS_ADDR", Some("localhost:6379"), parse::redis_addr);
         let redis_timeout =
             settings.read("REDIS_TIMEOUT", Some("1s"), parse::duration_in(timeouts.clone()));
+        let alert_service_addr =
+            settings.read("ALERT_SERVICE_ADDR", Some("localhost:50051"), parse::address);
+        let alert_timeout =
+            settings.read("ALERT_TIMEOUT", Some("3s"), parse::duration_in(timeouts.clone()));
         let request_timeout =
             settings.read("REQUEST_TIMEOUT", Some("5s"), parse::duration_in(timeouts));
         Some(Self {
             address: SocketAddr::new(host?, port?),
             redis_addr: redis_addr?,
             redis_timeout: redis_timeout?,
+            alert_service_addr: alert_service_addr?,
+            alert_timeout: alert_timeout?,
             request_timeout: request_timeout?,
         })
     }
@@ -45,6 +55,7 @@ mod tests {
         let config: Config = service::settings_of(&[]).expect("all good");
         assert_eq!(config.address.to_string(), "127.0.0.1:8080");
         assert_eq!(config.redis_addr, "localhost:6379");
+        assert_eq!(config.alert_service_addr, "localhost:50051");
     }
 
     #[test]
@@ -64,6 +75,13 @@ mod tests {
                 "REDIS_ADDR: expected host:port, or a redis:// URL, found \"redis\"",
             ),
             ("REDIS_TIMEOUT", "0s", "REDIS_TIMEOUT: expected from 1ms to 300s, found \"0s\""),
+            (
+                "ALERT_SERVICE_ADDR",
+                "http://alert",
+                "ALERT_SERVICE_ADDR: expected host:port, such as localhost:50051, found \
+                 \"http://alert\"",
+            ),
+            ("ALERT_TIMEOUT", "6m", "ALERT_TIMEOUT: expected from 1ms to 300s, found \"6m\""),
             (
                 "REQUEST_TIMEOUT",
                 "5",

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use market::Symbol;
@@ -7,24 +7,23 @@ use service::{ReadyFlag, catalogue};
 use speed::{LatestPrice, Reader, Unavailable};
 use tokio_util::sync::CancellationToken;
 
+use crate::sparingly::Sparingly;
+
 /// How often Redis is asked whether it is there, and so how long a change goes unnoticed.
 const PING_EVERY: Duration = Duration::from_secs(1);
-
-/// While Redis is away every request fails: a line now and then says why.
-const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The latest prices, read from Redis at each request.
 #[derive(Debug)]
 pub struct Prices {
     reader: Reader,
     read_seconds: Histogram,
-    logged: Mutex<Option<Instant>>,
+    log: Sparingly,
 }
 
 impl Prices {
     pub fn new(reader: Reader) -> Self {
         let read_seconds = catalogue::REDIS_READ.histogram();
-        Self { reader, read_seconds, logged: Mutex::default() }
+        Self { reader, read_seconds, log: Sparingly::default() }
     }
 
     pub(crate) async fn latest(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, Unavailable> {
@@ -38,10 +37,7 @@ impl Prices {
     }
 
     fn log(&self, error: &Unavailable) {
-        let now = Instant::now();
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.is_none_or(|at| now.duration_since(at) >= LOG_EVERY) {
-            *logged = Some(now);
+        if self.log.is_due() {
             tracing::warn!("cannot read prices: {error}");
         }
     }

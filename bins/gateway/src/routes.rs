@@ -16,24 +16,32 @@ use speed::LatestPrice;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::Prices;
+use crate::alert_routes::{create, list};
 use crate::guard::{BODY_LIMIT, HttpMetrics, guard};
 use crate::problem::Problem;
+use crate::{Alerts, Prices};
 
 const HEALTH: &str = "/health";
 const PRICE: &str = "/price/{symbol}";
+const ALERTS: &str = "/alerts";
 const PRICE_PREFIX: &str = "/price/";
 
-/// A price is old the moment it is sent.
-const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
+/// A price is old the moment it is sent, and so is a list of alerts.
+pub(crate) const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 
 /// Every route of the gateway, guarded. `timeout` bounds a request from its head to its answer.
-pub fn router(prices: Arc<Prices>, service: &Service, timeout: Duration) -> Router {
-    let metrics = Arc::new(HttpMetrics::new(&[HEALTH, PRICE, "/livez", "/readyz"]));
+pub fn router(
+    prices: Arc<Prices>,
+    alerts: Arc<Alerts>,
+    service: &Service,
+    timeout: Duration,
+) -> Router {
+    let metrics = Arc::new(HttpMetrics::new(&[HEALTH, PRICE, ALERTS, "/livez", "/readyz"]));
     Router::new()
         .route(HEALTH, get(health))
         .route(PRICE, get(price))
         .with_state(prices)
+        .merge(Router::new().route(ALERTS, get(list).post(create)).with_state(alerts))
         .merge(service::probes(service))
         .fallback(no_such_path)
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))

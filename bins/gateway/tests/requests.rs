@@ -1,5 +1,5 @@
-//! A table of requests, good and bad, each with its answer. Redis is away: what a request is worth
-//! is decided before Redis is asked.
+//! A table of requests, good and bad, each with its answer. Redis and the alert service are away:
+//! what a request is worth is decided before they are asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{Request, Response};
-use gateway::Prices;
+use gateway::{Alerts, Prices};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use service::Service;
@@ -16,8 +16,10 @@ use tower::ServiceExt;
 
 fn router_at(redis: &str, redis_timeout: Duration, request_timeout: Duration) -> Router {
     let reader = speed::Reader::new(redis, redis_timeout).expect("an address");
+    let alerts = Alerts::new("127.0.0.1:1", Duration::from_secs(3)).expect("an address");
     let service = Service::new("gateway", Duration::from_secs(1));
-    gateway::router(Arc::new(Prices::new(reader)), &service, request_timeout)
+    let (prices, alerts) = (Arc::new(Prices::new(reader)), Arc::new(alerts));
+    gateway::router(prices, alerts, &service, request_timeout)
 }
 
 async fn answer(request: Request<Body>) -> (Response<()>, Value) {
@@ -134,16 +136,23 @@ async fn while_redis_is_away_a_good_symbol_is_503() {
     }
 }
 
+async fn check_method(method: &str, path: &str, allowed: &str) {
+    let (head, _) = answer(request(method, path)).await;
+    assert_eq!(head.headers()[ALLOW], allowed, "{method} {path}");
+    let detail =
+        format!("this path does not answer {method}; the Allow header has what it answers");
+    check_problem(request(method, path), 405, "Method Not Allowed", &detail).await;
+}
+
 #[tokio::test]
 async fn a_method_that_a_path_does_not_have_is_405_with_those_that_it_has() {
     for path in ["/health", "/price/AAPL", "/price/%ZZ", "/livez", "/readyz"] {
         for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
-            let (head, _) = answer(request(method, path)).await;
-            assert_eq!(head.headers()[ALLOW], "GET,HEAD", "{method} {path}");
-            let detail =
-                format!("this path does not answer {method}; the Allow header has what it answers");
-            check_problem(request(method, path), 405, "Method Not Allowed", &detail).await;
+            check_method(method, path, "GET,HEAD").await;
         }
+    }
+    for method in ["PUT", "PATCH", "DELETE", "OPTIONS"] {
+        check_method(method, "/alerts", "GET,HEAD,POST").await;
     }
     check_problem(request("BREW", "/pot"), 404, "Not Found", "there is nothing at this path").await;
 }
@@ -163,7 +172,9 @@ async fn a_request_that_takes_too_long_is_503() {
 
 #[tokio::test]
 async fn a_body_past_the_limit_is_413() {
-    for (method, path) in [("POST", "/price/AAPL"), ("GET", "/price/AAPL"), ("POST", "/nowhere")] {
+    for (method, path) in
+        [("POST", "/price/AAPL"), ("GET", "/price/AAPL"), ("POST", "/nowhere"), ("POST", "/alerts")]
+    {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -172,5 +183,94 @@ async fn a_body_past_the_limit_is_413() {
             .expect("a request");
         let detail = "the body is longer than 65536 bytes";
         check_problem(request, 413, "Payload Too Large", detail).await;
+    }
+}
+
+fn post(body: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    let request = Request::post("/alerts");
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(Body::from(body.to_owned())).expect("a request")
+}
+
+const GOOD: &str =
+    r#"{"user_id": 1, "symbol": "AAPL", "target_price": 150.00, "condition": "ABOVE"}"#;
+
+#[tokio::test]
+async fn a_bad_alert_is_400() {
+    let unreadable = "the body is not what this path takes: ";
+    for (good, bad, detail) in [
+        (": 1,", ": 0,", "user_id must be positive"),
+        (": 1,", ": -1,", "user_id must be positive"),
+        (": 1,", ": 1.5,", unreadable),
+        (": 1,", r#": "1","#, unreadable),
+        (": 1,", ": 9223372036854775808,", unreadable),
+        (r#""user_id": 1, "#, "", unreadable),
+        (r#""user_id": 1, "#, r#""user_id": 1, "user_id": 2, "#, unreadable),
+        ("AAPL", "", "symbol: a symbol must not be empty"),
+        ("AAPL", r"A\u0000", "symbol: a symbol must not contain control characters"),
+        ("150.00", "0", "target_price must be positive"),
+        ("150.00", "-0.01", "target_price must be positive"),
+        ("150.00", "1e999", unreadable),
+        ("150.00", "null", unreadable),
+        ("ABOVE", "ABOVE ", "condition must be ABOVE or BELOW"),
+        ("ABOVE", "", "condition must be ABOVE or BELOW"),
+        ("ABOVE", "UNSPECIFIED", "condition must be ABOVE or BELOW"),
+        ("ABOVE", "CONDITION_ABOVE", "condition must be ABOVE or BELOW"),
+        (r#""ABOVE""#, "1", unreadable),
+        (GOOD, "", unreadable),
+        (GOOD, "null", unreadable),
+        (GOOD, "[1, 2]", unreadable),
+        (GOOD, r#"{"user_id": 1"#, unreadable),
+        ("}", "} {", unreadable),
+    ] {
+        let body = GOOD.replace(good, bad);
+        let (head, answer) = answer(post(&body, &[("content-type", "application/json")])).await;
+        assert_eq!(head.status(), 400, "{body}: {answer}");
+        assert_eq!(head.headers()[CONTENT_TYPE], "application/problem+json", "{body}");
+        let found = answer["detail"].as_str().unwrap_or_default();
+        assert!(found.starts_with(detail), "{body}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_json_by_its_headers_is_415() {
+    for (header, detail) in [
+        (("content-type", "text/plain"), "the body must be application/json: set Content-Type"),
+        (
+            ("content-type", "application/x-www-form-urlencoded"),
+            "the body must be application/json: set Content-Type",
+        ),
+        (("content-encoding", "gzip"), "the body must not be compressed"),
+    ] {
+        check_problem(post(GOOD, &[header]), 415, "Unsupported Media Type", detail).await;
+    }
+}
+
+#[tokio::test]
+async fn while_the_alert_service_is_away_good_calls_are_503() {
+    let detail = "the alert service is away; try again";
+    for headers in [
+        &[][..],
+        &[("content-type", "application/json")],
+        &[("content-type", "Application/JSON; charset=utf-8"), ("content-encoding", "identity")],
+    ] {
+        check_problem(post(GOOD, headers), 503, "Service Unavailable", detail).await;
+    }
+    check_problem(request("GET", "/alerts"), 503, "Service Unavailable", detail).await;
+}
+
+#[tokio::test]
+async fn a_bad_query_is_400() {
+    for (query, detail) in [
+        ("user_id=x", "user_id must be a whole number, 0 or positive"),
+        ("user_id=-1", "user_id must be a whole number, 0 or positive"),
+        ("user_id=9223372036854775808", "user_id must be a whole number, 0 or positive"),
+        ("limit=0", "limit must be a whole number from 1 to 10000"),
+        ("limit=10001", "limit must be a whole number from 1 to 10000"),
+        ("limit=ten", "limit must be a whole number from 1 to 10000"),
+    ] {
+        let request = request("GET", &format!("/alerts?{query}"));
+        check_problem(request, 400, "Bad Request", detail).await;
     }
 }

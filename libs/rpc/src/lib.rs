@@ -3,6 +3,18 @@
 //! Hot paths do not decode with these: `wire` has a borrowed view of [`market::v1::StockTick`],
 //! and its tests hold it to the generated type.
 
+/// Every file of `proto/` as a `FileDescriptorSet`, comments included: what a server's reflection
+/// serves.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// `gostocks.alert`: alerts, and what is on the topic of firings.
+pub mod alert {
+    #[allow(clippy::all, missing_debug_implementations, unreachable_pub)]
+    pub mod v1 {
+        tonic::include_proto!("gostocks.alert.v1");
+    }
+}
+
 /// `gostocks.market`: what is on the log.
 pub mod market {
     #[allow(clippy::all, missing_debug_implementations, unreachable_pub)]

@@ -47,11 +47,17 @@ catalogue! {
     TICK_STAGE: latency_histogram "gostocks_tick_stage_seconds" ["stage"] "Time from a trade's arrival at the socket to a stage: produced, consumed, visible.";
     TICK_EXCHANGE: latency_histogram "gostocks_tick_exchange_seconds" [] "Time from the exchange's stamp on a trade to its arrival.";
 
+    // Alert: calls.
+    GRPC_REQUESTS: counter "gostocks_grpc_requests_total" ["method", "code"] "Calls answered.";
+    GRPC_REQUEST: latency_histogram "gostocks_grpc_request_seconds" ["method"] "Time to answer a call.";
+    GRPC_IN_FLIGHT: gauge "gostocks_grpc_in_flight" [] "Calls being answered.";
+
     // Gateway.
     HTTP_REQUESTS: counter "gostocks_http_requests_total" ["method", "route", "status"] "Requests answered.";
     HTTP_REQUEST: latency_histogram "gostocks_http_request_seconds" ["route"] "Time to answer a request.";
     HTTP_IN_FLIGHT: gauge "gostocks_http_in_flight" [] "Requests being answered.";
     REDIS_READ: latency_histogram "gostocks_redis_read_seconds" [] "Time to read one symbol's price from Redis.";
+    ALERT_CALL: latency_histogram "gostocks_alert_call_seconds" ["method"] "Time of a call to the alert service, attempts that failed included.";
 }
 
 /// Upper bounds of a histogram's buckets: a fifth apart from 10 µs to 10 s for durations, powers

@@ -106,6 +106,17 @@ pub fn redis_addr(value: &str) -> Result<String, String> {
     }
 }
 
+/// Another program's address, to connect to: `localhost:50051`.
+///
+/// # Errors
+/// Says what an address is.
+pub fn address(value: &str) -> Result<String, String> {
+    match host_and_port(value) {
+        Some(_) => Ok(value.to_owned()),
+        None => expected("host:port, such as localhost:50051", value),
+    }
+}
+
 /// Symbols separated by commas, spelled as given, without repetitions. Whether each is a symbol
 /// that the feed knows is the feed's to say.
 ///

@@ -1,5 +1,8 @@
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Once;
@@ -53,7 +56,23 @@ fn sweep(root: &Path) {
         let alive = u32::try_from(pid).is_ok_and(|pid| ProcessId { pid, started }.is_alive());
         if !alive {
             // Another test program may be sweeping too.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = remove(&entry.path());
         }
     }
+}
+
+/// In a folder of ours: the path of another one that goes with it.
+const LENT: &str = "lent";
+
+/// Notes that `folder` keeps something in `elsewhere` too.
+pub(crate) fn lend(folder: &Path, elsewhere: &Path) -> io::Result<()> {
+    fs::write(folder.join(LENT), elsewhere.as_os_str().as_encoded_bytes())
+}
+
+/// Removes a folder of ours, and what it keeps elsewhere.
+pub(crate) fn remove(folder: &Path) -> io::Result<()> {
+    if let Ok(elsewhere) = fs::read(folder.join(LENT)) {
+        fs::remove_dir_all(OsStr::from_bytes(&elsewhere))?;
+    }
+    fs::remove_dir_all(folder)
 }

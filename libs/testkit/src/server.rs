@@ -1,5 +1,4 @@
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -63,7 +62,7 @@ impl Server {
 
     /// Removes what it keeps on disk. For a server that is down.
     pub fn wipe(&self) {
-        fs::remove_dir_all(&self.home).expect("the folder is ours");
+        scratch::remove(&self.home).expect("the folder is ours");
     }
 }
 
@@ -82,7 +81,7 @@ impl Drop for Server {
         if thread::panicking() {
             eprintln!("{} keeps its log: {}", self.running.name, self.running.log.display());
         } else {
-            let _ = fs::remove_dir_all(&self.home);
+            let _ = scratch::remove(&self.home);
         }
     }
 }

@@ -1,0 +1,3 @@
+//! Alerts on prices: made and listed over gRPC.
+
+pub mod grpc;

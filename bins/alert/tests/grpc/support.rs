@@ -1,0 +1,92 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use alert::grpc::{self, Calls, Limits};
+use rpc::alert::v1::alert_service_client::AlertServiceClient;
+use rpc::alert::v1::{AlertCondition, CreateAlertRequest};
+use rpc::seed::alert::alert_service_client::AlertServiceClient as OriginalClient;
+use store::{Creator, DatabaseUrl, EndOffsets, Filter, Store};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long anything here may take on a busy machine before the test gives up on it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) const PARTITIONS: i32 = 6;
+
+/// Says where the log ends once it is open.
+#[derive(Debug)]
+struct Gate(watch::Receiver<bool>);
+
+impl EndOffsets for Gate {
+    async fn end_offsets(&self, partitions: &BTreeSet<i32>) -> anyhow::Result<BTreeMap<i32, i64>> {
+        self.0.clone().wait_for(|open| *open).await?;
+        Ok(partitions.iter().map(|partition| (*partition, 7)).collect())
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) gate: watch::Sender<bool>,
+    pub(crate) database: watch::Sender<bool>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) serving: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    /// Serves an empty database of the shared PostgreSQL.
+    pub(crate) async fn start(limits: Limits) -> Self {
+        let url = testkit::postgresql().database();
+        let url = DatabaseUrl::parse(&url).expect("a URL");
+        let store = Store::new(&url, "test");
+        store.migrate().await.expect("migrated");
+        let log = store.follow("market_ticks", PARTITIONS).await.expect("followed");
+        let (gate, gated) = watch::channel(true);
+        let (database, answers) = watch::channel(true);
+        let (creator, work) = Creator::new(store.clone(), log, Gate(gated));
+        tokio::spawn(work);
+        let calls = Calls::new(store.clone(), creator, PARTITIONS, answers.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stopping = CancellationToken::new();
+        let serving = grpc::serve(listener, calls, limits, answers, stopping.clone());
+        Self { address, store, gate, database, stopping, serving: tokio::spawn(serving) }
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address));
+        endpoint.expect("an address").connect_lazy()
+    }
+
+    pub(crate) fn client(&self) -> AlertServiceClient<Channel> {
+        AlertServiceClient::new(self.channel())
+    }
+
+    pub(crate) fn original(&self) -> OriginalClient<Channel> {
+        OriginalClient::new(self.channel())
+    }
+
+    /// How many alerts there are.
+    pub(crate) async fn count(&self) -> usize {
+        self.store.list(Filter::default(), 0, 100_000).await.expect("listed").len()
+    }
+
+    pub(crate) async fn ended(self) {
+        let ended = tokio::time::timeout(PATIENCE, self.serving).await;
+        ended.expect("ends").expect("no panic").expect("ends well");
+    }
+}
+
+pub(crate) fn wanted() -> CreateAlertRequest {
+    CreateAlertRequest {
+        user_id: 1,
+        symbol: "aapl".to_owned(),
+        condition: AlertCondition::Above.into(),
+        target_price: 150.0,
+    }
+}

@@ -1,0 +1,94 @@
+use market::Place;
+
+use crate::log::abandoned;
+use crate::session::within;
+use crate::{Log, Store, StoreError};
+
+/// How far a partition was evaluated: everything up to `place` has fired what it fires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub partition: i32,
+    /// The last record evaluated.
+    pub place: Place,
+    /// What conditions need to know of the trades up to there.
+    pub history: Vec<u8>,
+}
+
+impl Store {
+    /// Stores checkpoints, all or none. One that is not ahead of what is stored is left out:
+    /// another owner has come further.
+    ///
+    /// # Errors
+    /// [`StoreError::AnotherLog`] where `log` is no longer followed; [`StoreError::Unavailable`].
+    pub async fn checkpoint(
+        &self,
+        log: &Log,
+        checkpoints: &[Checkpoint],
+    ) -> Result<(), StoreError> {
+        // In one order for everybody, so that two owners never wait for one another's rows.
+        let mut sorted: Vec<&Checkpoint> = checkpoints.iter().collect();
+        sorted.sort_unstable_by_key(|checkpoint| checkpoint.partition);
+        let partitions: Vec<i32> = sorted.iter().map(|checkpoint| checkpoint.partition).collect();
+        let offsets: Vec<i64> = sorted.iter().map(|checkpoint| checkpoint.place.offset).collect();
+        let fingerprints: Vec<i64> =
+            sorted.iter().map(|checkpoint| checkpoint.place.fingerprint.cast_signed()).collect();
+        let histories: Vec<&[u8]> = sorted.iter().map(|checkpoint| &*checkpoint.history).collect();
+        let mut session = self.session().await?;
+        let followed = within(
+            sqlx::query_scalar!(
+                r#"WITH log AS MATERIALIZED (
+                    SELECT log_id FROM logs WHERE log_id = $1 FOR SHARE
+                ), stored AS (
+                    INSERT INTO checkpoints (log_id, partition, last_offset, fingerprint, history)
+                    SELECT log_id, partition, last_offset, fingerprint, history
+                    FROM log, unnest($2::integer[], $3::bigint[], $4::bigint[], $5::bytea[])
+                        AS new (partition, last_offset, fingerprint, history)
+                    ORDER BY partition
+                    ON CONFLICT (log_id, partition) DO UPDATE SET
+                        last_offset = excluded.last_offset,
+                        fingerprint = excluded.fingerprint,
+                        history = excluded.history
+                    WHERE checkpoints.last_offset < excluded.last_offset
+                )
+                SELECT EXISTS (SELECT FROM log) AS "followed!""#,
+                log.id,
+                &partitions,
+                &offsets,
+                &fingerprints,
+                &histories as &[&[u8]]
+            )
+            .fetch_one(session.connection()),
+        );
+        let followed = followed.await;
+        if session.settle(followed)? { Ok(()) } else { Err(abandoned(log)) }
+    }
+
+    /// The checkpoints of these partitions; one that has none was never followed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn checkpoints(
+        &self,
+        log: &Log,
+        partitions: &[i32],
+    ) -> Result<Vec<Checkpoint>, StoreError> {
+        let mut session = self.session().await?;
+        let rows = within(
+            sqlx::query!(
+                "SELECT partition, last_offset, fingerprint, history
+                FROM checkpoints WHERE log_id = $1 AND partition = ANY ($2) ORDER BY partition",
+                log.id,
+                partitions
+            )
+            .fetch_all(session.connection()),
+        );
+        let rows = rows.await;
+        let rows = session.settle(rows)?.into_iter();
+        let checkpoints = rows.map(|row| Checkpoint {
+            partition: row.partition,
+            place: Place { offset: row.last_offset, fingerprint: row.fingerprint.cast_unsigned() },
+            history: row.history,
+        });
+        Ok(checkpoints.collect())
+    }
+}

@@ -1,0 +1,161 @@
+//! Creates in batches, without a timer.
+//!
+//! ```text
+//!  call ─┐                       ┌─ look-up of end offsets ─ INSERT ─┐
+//!  call ─┼─▶ queue ─▶ all that ──┤                                   ├─▶ answers
+//!  call ─┘          have arrived └─ (up to BATCHES at once) ─────────┘
+//! ```
+//! A call that comes alone goes at once. While [`BATCHES`] are under way the next one gathers, so
+//! a batch is as large as PostgreSQL is slow, and one look-up and one commit serve all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use market::{Price, Symbol};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::{Condition, CreatedAlert, Log, NewAlert, Store, StoreError, UserId};
+
+/// Calls that wait for a batch. Full means that PostgreSQL or Kafka is behind: callers wait, and
+/// their deadlines end it.
+const CALLS_WAITING: usize = 4_096;
+/// Alerts in one statement at most: past this many another one costs nothing more.
+const BATCH: usize = 1_024;
+/// Batches under way: while one commits the next looks up its offsets.
+const BATCHES: usize = 2;
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where each partition of the log ends now.
+pub trait EndOffsets: Send + Sync + 'static {
+    /// The end of each of these partitions, read from the broker after this was called. May be
+    /// called again before it has answered.
+    fn end_offsets(
+        &self,
+        partitions: &BTreeSet<i32>,
+    ) -> impl Future<Output = anyhow::Result<BTreeMap<i32, i64>>> + Send;
+}
+
+/// What a caller wants to be told of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    pub user_id: UserId,
+    pub symbol: Symbol,
+    pub condition: Condition,
+    pub target_price: Price,
+    /// Of the topic, where the symbol's trades are.
+    pub partition: i32,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Kafka did not say where the partition ends. Nothing was created.
+    #[error("cannot read where the log ends: {0}")]
+    Offsets(String),
+    /// Nothing was created.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+/// Stores alerts for many callers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Creator {
+    calls: mpsc::Sender<Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    wish: Wish,
+    answer: oneshot::Sender<Result<CreatedAlert, CreateError>>,
+}
+
+impl Creator {
+    /// Also the work behind it, to be spawned: it ends once every clone of the creator is gone and
+    /// the calls that were made are answered.
+    pub fn new(
+        store: Store,
+        log: Log,
+        ends: impl EndOffsets,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (calls, arrived) = mpsc::channel(CALLS_WAITING);
+        (Self { calls }, work(store, log, ends, arrived))
+    }
+
+    /// Stores one alert, armed at the end of its partition. Once it returns the alert is durable.
+    /// A caller that goes away meanwhile finds it created or not, never in part.
+    pub async fn create(&self, wish: Wish) -> Result<CreatedAlert, CreateError> {
+        let (answer, answered) = oneshot::channel();
+        let call = Call { wish, answer };
+        self.calls.send(call).await.map_err(|_| CreateError::Stopping)?;
+        answered.await.unwrap_or(Err(CreateError::Stopping))
+    }
+}
+
+async fn work(store: Store, log: Log, ends: impl EndOffsets, mut arrived: mpsc::Receiver<Call>) {
+    let mut under_way = FuturesUnordered::new();
+    let mut open = true;
+    while open || !under_way.is_empty() {
+        let mut calls = Vec::new();
+        tokio::select! {
+            Some(()) = under_way.next() => {}
+            count = arrived.recv_many(&mut calls, BATCH), if open && under_way.len() < BATCHES => {
+                open = count > 0;
+                under_way.push(batch(&store, &log, &ends, calls));
+            }
+        }
+    }
+}
+
+async fn batch(store: &Store, log: &Log, ends: &impl EndOffsets, mut calls: Vec<Call>) {
+    // Whoever no longer waits has been told that it failed.
+    calls.retain(|call| !call.answer.is_closed());
+    match create(store, log, ends, &calls).await {
+        Ok(created) => {
+            for (call, created) in calls.into_iter().zip(created) {
+                // A caller that has gone finds the alert in its list.
+                let _ = call.answer.send(Ok(created));
+            }
+        }
+        Err(error) => {
+            for call in calls {
+                let _ = call.answer.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+async fn create(
+    store: &Store,
+    log: &Log,
+    ends: &impl EndOffsets,
+    calls: &[Call],
+) -> Result<Vec<CreatedAlert>, CreateError> {
+    if calls.is_empty() {
+        return Ok(Vec::new());
+    }
+    let partitions: BTreeSet<i32> = calls.iter().map(|call| call.wish.partition).collect();
+    let ends = match timeout(LOOK_UP_PATIENCE, ends.end_offsets(&partitions)).await {
+        Ok(ends) => ends.map_err(|error| CreateError::Offsets(format!("{error:#}")))?,
+        Err(_) => return Err(CreateError::Offsets(format!("not within {LOOK_UP_PATIENCE:?}"))),
+    };
+    let mut alerts = Vec::with_capacity(calls.len());
+    for Call { wish, .. } in calls {
+        let partition = wish.partition;
+        let Some(end) = ends.get(&partition) else {
+            return Err(CreateError::Offsets(format!("partition {partition} was left out")));
+        };
+        alerts.push(NewAlert {
+            user_id: wish.user_id,
+            symbol: wish.symbol.clone(),
+            condition: wish.condition,
+            target_price: wish.target_price,
+            partition,
+            armed_offset: *end,
+        });
+    }
+    Ok(store.create(log, &alerts).await?)
+}

@@ -1,0 +1,94 @@
+//! The truth about alerts, in PostgreSQL: alerts, firings, the outbox, checkpoints.
+//!
+//! ```text
+//!  calls ──▶ Creator ──▶ create ─┐             ┌─▶ armed, changes ──▶ the owners' indexes
+//!             batches            ├─▶ alerts ───┤      ▲
+//!  owners ─────────────▶ fire ───┘     │       └─▶ list
+//!             and checkpoint           └─▶ firings + outbox ──▶ lease, published
+//!                                          News: NOTIFY, coalesced, on a connection of its own
+//! ```
+//! Invariants: an alert fires once per generation, whoever tries (`fire` is fenced by status and
+//! generation); a checkpoint only moves forward; no change of an alert is ever skipped by
+//! `changes`, whatever was uncommitted when it was asked. Every call is one statement, so none is
+//! half done, and no transaction waits for anything but PostgreSQL.
+//!
+//! Queries are checked at build time against the answers in `.sqlx`. After a change of a query or
+//! of a migration make them anew: `cargo run --release --package testkit --example sqlx_prepare`.
+
+mod alert;
+mod changes;
+mod checkpoint;
+mod create;
+mod creator;
+mod error;
+mod fire;
+mod list;
+mod log;
+mod migrate;
+mod news;
+mod outbox;
+mod session;
+mod url;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+pub use alert::{AlertState, Condition, Status, UserId};
+pub use changes::Cursor;
+pub use checkpoint::Checkpoint;
+pub use create::{CreatedAlert, NewAlert};
+pub use creator::{CreateError, Creator, EndOffsets, Wish};
+pub use error::StoreError;
+pub use fire::NewFiring;
+pub use list::{Filter, ListedAlert};
+pub use log::{Log, Rearm};
+pub use news::News;
+pub use outbox::Firing;
+pub use url::DatabaseUrl;
+
+/// Connections at most. PostgreSQL serves a few busy ones faster than many; a call that finds
+/// none free waits for [`ACQUIRE_PATIENCE`].
+const CONNECTIONS: u32 = 8;
+const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// PostgreSQL, as the alert service needs it. Cheap to clone.
+///
+/// A PostgreSQL that is away is [`StoreError::Unavailable`]; each call connects again by itself.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    options: PgConnectOptions,
+    /// Host, port and database: what an error may show.
+    address: Arc<str>,
+    news: Arc<news::Exchange>,
+}
+
+impl Store {
+    /// Connects nowhere yet. `program` is what PostgreSQL shows as `application_name`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(url: &DatabaseUrl, program: &str) -> Self {
+        let options = url.options(program);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE_PATIENCE)
+            .connect_lazy_with(options.clone());
+        Self { pool, options, address: url.address().into(), news: Arc::default() }
+    }
+
+    /// Waits until every connection has been given back, and closes them.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("address", &self.address).finish_non_exhaustive()
+    }
+}

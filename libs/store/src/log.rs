@@ -1,0 +1,172 @@
+use market::AnotherLog;
+use sqlx::Acquire;
+use uuid::Uuid;
+
+use crate::session::within;
+use crate::{Store, StoreError};
+
+/// The log that PostgreSQL follows: one life of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A UUIDv7: a later life sorts after.
+    pub id: Uuid,
+    pub topic: String,
+    pub partitions: i32,
+}
+
+/// Where active alerts are armed when a new log begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Rearm<P, O> {
+    /// The partition of a symbol.
+    pub partition: P,
+    /// By partition: where on the new log an alert begins to see trades. 0 where the topic was
+    /// made anew, its end where it is the same topic.
+    pub offset: O,
+}
+
+impl Store {
+    /// Which log is followed; none yet: this topic, under a new id.
+    ///
+    /// # Errors
+    /// [`StoreError::AnotherLog`] where the number of partitions has changed;
+    /// [`StoreError::Unavailable`].
+    pub async fn follow(&self, topic: &str, partitions: i32) -> Result<Log, StoreError> {
+        let fresh = Uuid::now_v7();
+        let mut session = self.session().await?;
+        // Two programs that start at once agree on whose id came first: the no-op update makes
+        // the second one wait for the first, and see its row.
+        let stored = within(
+            sqlx::query!(
+                "INSERT INTO logs (topic, log_id, partitions) VALUES ($1, $2, $3)
+                ON CONFLICT (topic) DO UPDATE SET topic = excluded.topic
+                RETURNING log_id, partitions",
+                topic,
+                fresh,
+                partitions
+            )
+            .fetch_one(session.connection()),
+        );
+        let stored = stored.await;
+        let stored = session.settle(stored)?;
+        if stored.log_id == fresh {
+            tracing::info!(topic, log = %fresh, "PostgreSQL begins to follow the topic");
+        }
+        if stored.partitions != partitions {
+            let reason =
+                format!("it had {} partitions and has {partitions} now", stored.partitions);
+            return Err(another(topic, reason).into());
+        }
+        Ok(Log { id: stored.log_id, topic: topic.to_owned(), partitions })
+    }
+
+    /// Follows the topic anew under a new log id: checkpoints are forgotten, and every active
+    /// alert is armed on the new log, in a new generation. Whoever still runs under the old id is
+    /// refused from then on.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing was done, or all of it.
+    pub async fn rebuild(
+        &self,
+        topic: &str,
+        partitions: i32,
+        rearm: Rearm<impl Fn(&str) -> i32 + Send, impl Fn(i32) -> i64 + Send>,
+    ) -> Result<Log, StoreError> {
+        let mut session = self.session().await?;
+        let outcome = within(rebuild(session.connection(), topic, partitions, rearm));
+        let outcome = outcome.await;
+        let id = session.settle(outcome)?;
+        self.news.announce();
+        Ok(Log { id, topic: topic.to_owned(), partitions })
+    }
+}
+
+async fn rebuild(
+    connection: &mut sqlx::PgConnection,
+    topic: &str,
+    partitions: i32,
+    rearm: Rearm<impl Fn(&str) -> i32 + Send, impl Fn(i32) -> i64 + Send>,
+) -> sqlx::Result<Uuid> {
+    let mut transaction = connection.begin().await?;
+    // The row is locked from here on: creates and checkpoints wait, and then find another id.
+    let before = sqlx::query_scalar!("SELECT log_id FROM logs WHERE topic = $1 FOR UPDATE", topic)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let id = mint(before);
+    sqlx::query!(
+        "INSERT INTO logs (topic, log_id, partitions) VALUES ($1, $2, $3)
+        ON CONFLICT (topic) DO UPDATE
+        SET log_id = excluded.log_id, partitions = excluded.partitions",
+        topic,
+        id,
+        partitions
+    )
+    .execute(&mut *transaction)
+    .await?;
+    if let Some(before) = before {
+        sqlx::query!("DELETE FROM checkpoints WHERE log_id = $1", before)
+            .execute(&mut *transaction)
+            .await?;
+        let symbols = sqlx::query_scalar!(
+            "SELECT DISTINCT symbol FROM alerts WHERE armed_log = $1 AND status IN (1, 2)",
+            before
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        let places: Vec<i32> = symbols.iter().map(|symbol| (rearm.partition)(symbol)).collect();
+        let offsets: Vec<i64> = places.iter().map(|place| (rearm.offset)(*place)).collect();
+        sqlx::query!(
+            "UPDATE alerts SET
+                armed_log = $1, armed_offset = new.armed_offset, partition = new.partition,
+                generation = generation + 1, version = version + 1,
+                changed_xid = pg_current_xact_id()
+            FROM unnest($3::text[], $4::integer[], $5::bigint[])
+                AS new (symbol, partition, armed_offset)
+            WHERE alerts.symbol = new.symbol AND armed_log = $2 AND status IN (1, 2)",
+            id,
+            before,
+            &symbols,
+            &places,
+            &offsets
+        )
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(id)
+}
+
+/// A new id, later than the one before even where the clock went back.
+fn mint(before: Option<Uuid>) -> Uuid {
+    let fresh = Uuid::now_v7();
+    match before {
+        Some(before) if fresh <= before => Uuid::from_u128(before.as_u128().saturating_add(1)),
+        _ => fresh,
+    }
+}
+
+pub(crate) fn another(topic: &str, reason: impl Into<String>) -> AnotherLog {
+    AnotherLog {
+        store: "PostgreSQL",
+        topic: topic.to_owned(),
+        reason: reason.into(),
+        remedy: "alert rebuild",
+    }
+}
+
+/// What a write under an id that is no longer followed is told.
+pub(crate) fn abandoned(log: &Log) -> StoreError {
+    another(&log.topic, "it was told to follow another one meanwhile").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_went_back_mints_a_later_id_all_the_same() {
+        let old = mint(None);
+        assert!(mint(Some(old)) > old);
+        let future = Uuid::from_u128(u128::MAX - 1);
+        assert!(mint(Some(future)) > future);
+    }
+}
