@@ -24,7 +24,8 @@ impl Store {
         let migrator = Migrator::with_migrations(migrations.collect());
         // A connection of its own: the turn is a lock that ends with it, also after an error.
         let mut connection = self.options.connect().await.map_err(|error| self.error(&error))?;
-        match timeout(PATIENCE, migrator.run(&mut connection)).await {
+        // What `run` does; the future of `run` itself cannot be spawned.
+        match timeout(PATIENCE, migrator.run_direct(None, &mut connection, false)).await {
             Ok(outcome) => outcome.map_err(|error| StoreError::migrating(&self.address, &error)),
             Err(_) => Err(StoreError::slow(&self.address, PATIENCE)),
         }

@@ -1,5 +1,4 @@
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use store::{CreateError, CreatedAlert, Creator, Filter, ListedAlert, Store, StoreError, Wish};
@@ -7,7 +6,7 @@ use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 
 /// Creates under way. Full means that PostgreSQL or Kafka is far behind: further ones are refused
-/// as RESOURCE_EXHAUSTED, for a place in so long a queue would be worth less than a quick answer.
+/// as RESOURCE_EXHAUSTED, for a place in so long a queue is worth less than a quick answer.
 const CREATES_AT_ONCE: usize = 2_048;
 
 /// Lists under way. Full means that further ones wait, until their deadlines: a page is up to
@@ -131,7 +130,7 @@ fn away() -> Status {
 fn refusal(error: &StoreError) -> Status {
     match error {
         StoreError::Unavailable { .. } => away(),
-        StoreError::AnotherLog(_) => Status::unavailable("the log was begun anew; restart me"),
+        StoreError::AnotherLog(_) => Status::unavailable("the log was begun anew"),
         StoreError::Schema { .. } | StoreError::Refused { .. } => {
             Status::internal("a mistake of the server's; it has been logged")
         }

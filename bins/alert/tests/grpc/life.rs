@@ -74,9 +74,7 @@ async fn the_drain_answers_what_is_under_way_and_lets_go_of_who_only_watches() {
     let mut watch = health.watch(request).await.expect("watching").into_inner();
     let mut health = async || watch.message().await.expect("no error").map(|told| told.status());
     assert_eq!(health().await, Some(ServingStatus::Serving));
-    // The call is under way once a second one, sent after it on the same server, is answered; a
-    // list needs no gate.
-    server.client().get_alerts(GetAlertsRequest::default()).await.expect("listed");
+    server.gated().await;
     server.stopping.cancel();
     assert_eq!(health().await, Some(ServingStatus::NotServing));
     assert_eq!(health().await, None);
@@ -95,10 +93,11 @@ async fn a_call_that_does_not_finish_does_not_hold_the_stop() {
     let server = Server::start(limits).await;
     server.gate.send_replace(false);
     let mut client = server.client();
-    client.get_alerts(GetAlertsRequest::default()).await.expect("connected");
     let create = tokio::spawn(async move { client.create_alert(wanted()).await });
+    server.gated().await;
     server.stopping.cancel();
     server.ended().await;
+    // Its connection is the runtime's to end.
     create.abort();
 }
 

@@ -3,4 +3,5 @@
 
 mod answers;
 mod life;
+mod rate;
 mod support;

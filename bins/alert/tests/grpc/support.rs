@@ -71,6 +71,17 @@ impl Server {
         OriginalClient::new(self.channel())
     }
 
+    /// Waits until a create is under way: it asks where the log ends, and the gate is closed.
+    pub(crate) async fn gated(&self) {
+        let waiting = async {
+            // One receiver is the gate's own.
+            while self.gate.receiver_count() < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("a create arrives");
+    }
+
     /// How many alerts there are.
     pub(crate) async fn count(&self) -> usize {
         self.store.list(Filter::default(), 0, 100_000).await.expect("listed").len()

@@ -15,7 +15,7 @@ pub(crate) struct Refusal {
     pub(crate) code: Code,
     /// What the service said, or what became of the connection.
     message: String,
-    /// The service may have done what it was asked for: the answer was lost, not refused.
+    /// The service may have done what it was asked for: it did not say that it would not.
     may_be_done: bool,
 }
 
@@ -26,7 +26,9 @@ impl Refusal {
     pub(crate) fn new(status: &Status) -> Self {
         let message = status.message().to_owned();
         let Some(source) = status.source() else {
-            return Self { code: status.code(), message, may_be_done: false };
+            let code = status.code();
+            // A service that lost its database in the middle of a commit does not know, either.
+            return Self { code, message, may_be_done: http_status(code).is_server_error() };
         };
         if causes(source).any(|error| error.is::<TimeoutExpired>()) {
             return Self::late();
@@ -52,11 +54,13 @@ impl Refusal {
         if !self.may_be_done {
             return self.into();
         }
-        let what = match self.code {
-            Code::DeadlineExceeded => detail(StatusCode::GATEWAY_TIMEOUT),
-            _ => "the connection to the alert service was lost",
+        let status = http_status(self.code);
+        let what = match status {
+            // Not "try again".
+            StatusCode::SERVICE_UNAVAILABLE => "the alert service could not finish the call",
+            status => detail(status),
         };
-        Problem::new(http_status(self.code), format!("{what}; {effect}"))
+        Problem::new(status, format!("{what}; {effect}"))
     }
 }
 
