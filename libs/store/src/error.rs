@@ -24,7 +24,12 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn new(address: &str, error: &sqlx::Error) -> Self {
-        let (address, reason) = (address.to_owned(), error.to_string());
+        let reason = match error {
+            // The pool tries again and again, and keeps to itself why that failed.
+            sqlx::Error::PoolTimedOut => "no connection: it is down, or too busy".to_owned(),
+            error => error.to_string(),
+        };
+        let address = address.to_owned();
         match error {
             sqlx::Error::Database(error) if !is_passing(error.code().as_deref()) => {
                 Self::Refused { address, reason }

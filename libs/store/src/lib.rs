@@ -51,9 +51,9 @@ pub use outbox::Firing;
 pub use url::DatabaseUrl;
 
 /// Connections at most. PostgreSQL serves a few busy ones faster than many; a call that finds
-/// none free waits for [`ACQUIRE_PATIENCE`].
+/// none free, or no server, waits for [`ACQUIRE_PATIENCE`].
 const CONNECTIONS: u32 = 8;
-const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
+const ACQUIRE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// PostgreSQL, as the alert service needs it. Cheap to clone.
 ///

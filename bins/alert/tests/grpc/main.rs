@@ -3,5 +3,4 @@
 
 mod answers;
 mod life;
-mod rate;
 mod support;

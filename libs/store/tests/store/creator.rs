@@ -13,10 +13,13 @@ use crate::support::{Fixture, price, user};
 struct Ends {
     end: Arc<AtomicI64>,
     permits: Arc<Semaphore>,
+    /// One for each look-up that has begun.
+    begun: Arc<Semaphore>,
 }
 
 impl EndOffsets for Ends {
     async fn end_offsets(&self, partitions: &BTreeSet<i32>) -> anyhow::Result<BTreeMap<i32, i64>> {
+        self.begun.add_permits(1);
         self.permits.acquire().await?.forget();
         let end = self.end.fetch_add(1, Ordering::SeqCst);
         if partitions.contains(&5) {
@@ -31,6 +34,7 @@ struct Desk {
     creator: Creator,
     end: Arc<AtomicI64>,
     permits: Arc<Semaphore>,
+    begun: Arc<Semaphore>,
     work: tokio::task::JoinHandle<()>,
 }
 
@@ -39,14 +43,14 @@ impl Desk {
         let fixture = Fixture::new().await;
         let end = Arc::new(AtomicI64::new(0));
         let permits = Arc::new(Semaphore::new(permits));
-        let ends = Ends { end: Arc::clone(&end), permits: Arc::clone(&permits) };
+        let begun = Arc::new(Semaphore::new(0));
+        let ends = Ends {
+            end: Arc::clone(&end),
+            permits: Arc::clone(&permits),
+            begun: Arc::clone(&begun),
+        };
         let (creator, work) = Creator::new(fixture.store.clone(), fixture.log.clone(), ends);
-        Self { fixture, creator, end, permits, work: tokio::spawn(work) }
-    }
-
-    async fn ids(&self) -> Vec<i64> {
-        let listed = self.fixture.store.list(Filter::default(), 0, 10_000).await.expect("a list");
-        listed.iter().map(|alert| alert.id).collect()
+        Self { fixture, creator, end, permits, begun, work: tokio::spawn(work) }
     }
 }
 
@@ -100,7 +104,8 @@ async fn without_the_end_of_the_log_nothing_is_created() {
     let desk = Desk::new(usize::MAX >> 4).await;
     let refused = desk.creator.create(wish(1, 5)).await.expect_err("refused");
     assert_eq!(refused.to_string(), "cannot read where the log ends: no leader");
-    assert_eq!(desk.ids().await, [] as [i64; 0]);
+    let listed = desk.fixture.store.list(Filter::default(), 0, 10).await.expect("a list");
+    assert_eq!(listed, []);
     desk.creator.create(wish(1, 4)).await.expect("created: the next one is another matter");
 }
 
@@ -108,29 +113,27 @@ async fn without_the_end_of_the_log_nothing_is_created() {
 async fn a_caller_that_left_before_its_batch_finds_nothing_created() {
     let desk = Desk::new(0).await;
     // Two batches of one wait for their look-ups; what comes then waits in the queue.
-    let waiting: Vec<_> = (0..2)
-        .map(|_| {
-            let creator = desk.creator.clone();
-            let call = tokio::spawn(async move { creator.create(wish(1, 0)).await });
-            async move { call.await.expect("no panic").expect("created").id }
-        })
-        .collect();
-    tokio::task::yield_now().await;
+    let mut waiting = Vec::new();
+    for user in 1..=2 {
+        let creator = desk.creator.clone();
+        waiting.push(tokio::spawn(async move { creator.create(wish(user, 0)).await }));
+        desk.begun.acquire().await.expect("open").forget();
+    }
     let creator = desk.creator.clone();
-    let left = tokio::spawn(async move { creator.create(wish(2, 0)).await });
+    let left = tokio::spawn(async move { creator.create(wish(3, 0)).await });
     tokio::task::yield_now().await;
     left.abort();
     assert!(left.await.expect_err("aborted").is_cancelled());
     desk.permits.add_permits(10);
-    let mut expected = Vec::new();
     for call in waiting {
-        expected.push(call.await);
+        call.await.expect("no panic").expect("created");
     }
     // The one that left was before this one in the queue.
-    expected.push(desk.creator.create(wish(3, 0)).await.expect("created").id);
-    assert_eq!(desk.ids().await.len(), expected.len());
+    desk.creator.create(wish(4, 0)).await.expect("created");
     let listed = desk.fixture.store.list(Filter::default(), 0, 10).await.expect("a list");
-    assert!(listed.iter().all(|alert| alert.user_id != 2), "{listed:?}");
+    let mut users: Vec<i64> = listed.iter().map(|alert| alert.user_id).collect();
+    users.sort_unstable();
+    assert_eq!(users, [1, 2, 4]);
 }
 
 #[tokio::test]
