@@ -1,0 +1,79 @@
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use servers::{cargo, tail};
+
+use crate::paths::Paths;
+use crate::plan::PROGRAMS;
+use crate::ui::Ui;
+
+/// Builds the services and gives the folder that their programs are in. `abandon` ends it early.
+pub(crate) fn build(paths: &Paths, ui: &Ui, abandon: &AtomicBool) -> anyhow::Result<PathBuf> {
+    let task = ui.steps("build", packages(paths).unwrap_or(1));
+    let log = paths.log("build");
+    fs::create_dir_all(paths.logs())?;
+    let mut child = command(paths)
+        .stdout(Stdio::piped())
+        .stderr(File::create(&log)?)
+        .spawn()
+        .context("cannot start cargo")?;
+    let messages = child.stdout.take().context("cargo's output is piped")?;
+    let mut built = HashSet::new();
+    let mut folder = None;
+    for line in BufReader::new(messages).lines() {
+        if abandon.load(Ordering::Relaxed) {
+            child.kill()?;
+            break;
+        }
+        let message: Value = serde_json::from_str(&line?).unwrap_or_default();
+        if message["reason"] != "compiler-artifact" {
+            continue;
+        }
+        if let Some(program) = message["executable"].as_str() {
+            folder = PathBuf::from(program).parent().map(PathBuf::from);
+        }
+        if let Some(name) = message["target"]["name"].as_str() {
+            task.step(name);
+        }
+        if let Some(package) = message["package_id"].as_str() {
+            built.insert(package.to_owned());
+            task.advance(built.len() as u64);
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("the build failed:\n{}", tail(&log, 100));
+    }
+    let folder = folder.context("cargo built no program")?;
+    task.done("built");
+    Ok(folder)
+}
+
+/// The whole workspace's features, as for the tests, so that nothing is compiled twice.
+fn command(paths: &Paths) -> Command {
+    let mut command = cargo();
+    command.args(["build", "--release", "--quiet", "--workspace"]);
+    for (_, program) in PROGRAMS {
+        command.args(["--bin", program]);
+    }
+    command.arg("--message-format=json-render-diagnostics").current_dir(&paths.root);
+    command
+}
+
+/// How many packages a build has, for its bar.
+fn packages(paths: &Paths) -> Option<u64> {
+    let mut command = cargo();
+    command.args(["tree", "--quiet", "--prefix", "none", "--edges", "normal,build"]);
+    for (_, program) in PROGRAMS {
+        command.args(["--package", program]);
+    }
+    let output = command.current_dir(&paths.root).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let names: HashSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    Some(names.iter().filter(|name| !name.is_empty()).count() as u64)
+}

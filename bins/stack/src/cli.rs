@@ -1,0 +1,70 @@
+use clap::{Args, Parser, Subcommand};
+
+/// GoStocks on one machine: real servers, the services, and the tests.
+#[derive(Debug, Parser)]
+#[command(name = "cargo stack", bin_name = "cargo stack", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Install what is missing, build, and start whatever does not run yet.
+    ///
+    /// Uses the servers that KAFKA_BROKERS, REDIS_ADDR or DATABASE_URL name in the process
+    /// environment, and never stops or wipes them; uses the feed of FEED_URL or FINNHUB_API_KEY
+    /// instead of the simulator.
+    Up(Up),
+    /// End exactly what `up` has started.
+    Down(Down),
+    /// What runs where.
+    Status(Status),
+    /// The logs of one server or service, or of all.
+    Logs(Logs),
+    /// All that CI runs: formatting, lints, proto checks, the build and the tests.
+    Test(Test),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// Return once everything is ready; `cargo stack down` ends it. Without this, Ctrl-C does.
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// Trades a second of the simulated feed [default: as before, or 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Down {
+    /// Also remove the data and the logs of the servers that it ran (downloads are kept).
+    #[arg(long)]
+    pub(crate) wipe: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// As a JSON array.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Logs {
+    /// kafka, redis, postgresql, prometheus, feed, ingestor, processor, alert or gateway
+    pub(crate) name: Option<String>,
+    /// How many of the last lines
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub(crate) lines: usize,
+    /// Go on printing as they are written.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// Also the tests that take longer.
+    #[arg(long)]
+    pub(crate) all: bool,
+}

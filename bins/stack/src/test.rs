@@ -1,0 +1,128 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use servers::install::{Purpose, install};
+use servers::kafka::Distribution;
+use servers::{Lifetime, Running, cargo, kafka, port};
+
+use crate::build::build;
+use crate::cli::Test;
+use crate::paths::Paths;
+use crate::ui::Ui;
+
+const BUF_VERSION: &str = "1.75.0";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// All that CI runs, cheapest first; the first failure ends it.
+pub(crate) fn run(paths: &Paths, options: &Test) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let ui = Ui::new();
+    step("packages and downloads", || {
+        install(Purpose::Test, &paths.cache, &|what| ui.say(what))?;
+        Distribution::install(&paths.cache)?;
+        install_buf(&paths.cache)
+    })?;
+    step("formatting", || run_cargo(paths, &["fmt", "--all", "--check"]))?;
+    step("proto", || {
+        let buf = buf(&paths.cache);
+        check(Command::new(&buf).args(["lint", "proto"]).current_dir(&paths.root))?;
+        let format = ["format", "proto", "--diff", "--exit-code"];
+        check(Command::new(&buf).args(format).current_dir(&paths.root))
+    })?;
+    step("lints", || {
+        run_cargo(
+            paths,
+            &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        )
+    })?;
+    let mut binaries = PathBuf::new();
+    step("build", || {
+        binaries = build(paths, &ui, &AtomicBool::new(false))?;
+        run_cargo(paths, &["test", "--release", "--workspace", "--no-run"])
+    })?;
+    step("tests", || tests(paths, &binaries, options.all))?;
+    ui.say(&format!("all of it passed in {:.0} s", begun.elapsed().as_secs_f64()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn step(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    eprintln!("==> {name}");
+    let begun = Instant::now();
+    work().with_context(|| format!("{name} failed"))?;
+    eprintln!("    {name}: {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The tests, with one Kafka for all of them: each test program would otherwise start its own.
+fn tests(paths: &Paths, binaries: &Path, all: bool) -> anyhow::Result<()> {
+    let server = shared_kafka(paths)?;
+    let mut command = cargo();
+    command
+        .args(["test", "--release", "--workspace"])
+        .env("GOSTOCKS_TEST_KAFKA", &server.address)
+        .env("GOSTOCKS_BINARIES", binaries)
+        .env("GOSTOCKS_CACHE", &paths.cache)
+        .current_dir(&paths.root);
+    if all {
+        command.env("GOSTOCKS_TEST_ALL", "1");
+    }
+    let outcome = check(&mut command);
+    server.process.kill();
+    outcome
+}
+
+fn shared_kafka(paths: &Paths) -> anyhow::Result<Running> {
+    let home = paths.stack.join("test");
+    if home.exists() {
+        fs::remove_dir_all(&home)?;
+    }
+    let distribution = Distribution::install(&paths.cache)?;
+    let log = home.join("kafka.log");
+    let server =
+        kafka::start(&distribution, &home.join("kafka"), port::any()?, &log, Lifetime::Bound)?;
+    server.wait_ready(PATIENCE, || kafka::is_ready(&server.address))?;
+    Ok(server)
+}
+
+fn run_cargo(paths: &Paths, arguments: &[&str]) -> anyhow::Result<()> {
+    check(cargo().args(arguments).current_dir(&paths.root))
+}
+
+fn check(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status =
+        command.stdin(Stdio::null()).status().with_context(|| format!("cannot start {program}"))?;
+    if !status.success() {
+        let arguments: Vec<_> = command.get_args().map(|text| text.to_string_lossy()).collect();
+        bail!("`{program} {}`: {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn buf(cache: &Path) -> PathBuf {
+    cache.join(format!("buf-{BUF_VERSION}")).join("node_modules").join(".bin").join("buf")
+}
+
+/// buf comes as an npm package, with the program for this machine inside.
+fn install_buf(cache: &Path) -> anyhow::Result<()> {
+    if buf(cache).exists() {
+        return Ok(());
+    }
+    let folder = cache.join(format!("buf-{BUF_VERSION}"));
+    fs::create_dir_all(&folder)?;
+    let output = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix"])
+        .arg(&folder)
+        .arg(format!("@bufbuild/buf@{BUF_VERSION}"))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start npm, which fetches buf")?;
+    if !output.status.success() {
+        bail!("npm could not fetch buf: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
