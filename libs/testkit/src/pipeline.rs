@@ -3,7 +3,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::oracle::{self, LoggedTrade};
-use crate::{Kafka, Program, Recording, Server, eventually, eventually_some, free_port, http, redis};
+use crate::{
+    Kafka, Program, Recording, Server, eventually, eventually_some, free_port, http, redis,
+};
 
 /// Long enough for a group to give up a dead member, beside a busy compiler.
 const PATIENCE: Duration = Duration::from_secs(60);

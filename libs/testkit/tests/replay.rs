@@ -32,7 +32,10 @@ impl Truth {
             for trade in frame["data"].as_array().expect("trades") {
                 assert_eq!(trade["s"], SYMBOL);
                 let at = trade["t"].as_i64().expect("milliseconds");
-                assert!(at >= time, "the file is in order of time, so the last trade is the latest");
+                assert!(
+                    at >= time,
+                    "the file is in order of time, so the last trade is the latest"
+                );
                 time = at;
                 count(minutes.entry(at - at % 60_000).or_default(), trade);
                 count(days.entry(at - at % 86_400_000).or_default(), trade);
