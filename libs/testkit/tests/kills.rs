@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use testkit::oracle::LoggedTrade;
-use testkit::{
-    Pipeline, Program, Record, Recording, all_tests, eventually, kafka, private_kafka,
-};
+use testkit::{Pipeline, Program, Record, Recording, all_tests, eventually, kafka, private_kafka};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const GROUP: &str = "processor-group";
