@@ -15,8 +15,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use servers::kafka::Distribution;
 use servers::{Lifetime, kafka};
 
-use crate::scratch;
 use crate::server::{PATIENCE, Server};
+use crate::{eventually_some, scratch};
 
 /// Where the tests find a Kafka that already runs. `cargo stack test` starts one for all of them.
 const SHARED: &str = "GOSTOCKS_TEST_KAFKA";
@@ -121,8 +121,10 @@ impl Kafka {
         let mut missing = 0;
         let mut assignment = TopicPartitionList::new();
         for partition in partitions(&consumer, topic) {
-            let (low, high) =
-                consumer.fetch_watermarks(topic, partition, PATIENCE).expect("watermarks");
+            // A topic that was made this moment may still be without a leader.
+            let (low, high) = eventually_some(PATIENCE, "a leader of the partition", || {
+                consumer.fetch_watermarks(topic, partition, PATIENCE).ok()
+            });
             missing += high - low;
             assignment
                 .add_partition_offset(topic, partition, Offset::Beginning)
