@@ -1,12 +1,12 @@
 use std::time::Instant;
 
 use broker::DeadLetters;
+use follow::{Batch, Known, now};
 use market::SymbolState;
 use service::catalogue;
 use speed::{SymbolWrite, Writer};
 
-use crate::gathering::Batch;
-use crate::meters::{Meters, now};
+use crate::meters::Meters;
 use crate::states::{States, Touched};
 
 /// Folds batches into the symbols' states and writes them.
@@ -35,8 +35,12 @@ impl Applier {
         }
     }
 
-    pub(crate) fn states(&mut self) -> &mut States {
-        &mut self.states
+    pub(crate) fn know(&mut self, anew: bool, known: &[Known]) {
+        self.states.know(anew, known);
+    }
+
+    pub(crate) fn forget(&mut self, partitions: Option<&[i32]>) {
+        self.states.forget(partitions);
     }
 
     pub(crate) fn count_failure(&self) {

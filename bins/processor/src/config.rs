@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use broker::TopicSpec;
 use service::{Configuration, Settings, parse};
 
 #[derive(Clone, Debug)]
@@ -23,6 +24,15 @@ pub struct Config {
 }
 
 impl Config {
+    pub(crate) fn topic_spec(&self, name: String) -> TopicSpec {
+        TopicSpec {
+            name,
+            partitions: self.partitions,
+            retention: Some(self.retention),
+            retention_bytes: self.retention_bytes,
+        }
+    }
+
     pub(crate) fn dead_topic(&self) -> String {
         format!("{}.dead", self.topic)
     }

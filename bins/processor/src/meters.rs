@@ -1,9 +1,8 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use follow::{Batch, Gathered};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
-
-use crate::gathering::{Batch, Gathered};
 
 /// The processor's metric handles, resolved once.
 #[derive(Clone)]
@@ -41,12 +40,6 @@ impl Meters {
             exchange: catalogue::TICK_EXCHANGE.histogram(),
         }
     }
-}
-
-/// Unix nanoseconds.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Meters {

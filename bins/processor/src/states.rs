@@ -1,7 +1,5 @@
+use follow::{Batch, Known};
 use market::{Symbol, SymbolState};
-
-use crate::gathering::Batch;
-use crate::symbols::Known;
 
 /// The states held in memory, by symbol number.
 #[derive(Debug, Default)]

@@ -4,11 +4,13 @@
 //! belong to `wire`, storage to `speed`.
 
 mod candle;
+mod log;
 mod state;
 mod symbol;
 mod trade;
 
 pub use candle::{Candle, Candles, MINUTE};
+pub use log::{AnotherLog, Place};
 pub use state::{DAY, Day, Latest, SymbolState};
 pub use symbol::{MAX_SYMBOL_BYTES, Symbol, SymbolError};
 pub use trade::{Price, Sequence, Stamp, Trade, Volume};

@@ -16,7 +16,7 @@ mod reader;
 mod state_fields;
 mod writer;
 
-pub use log::{AnotherLog, Log, LogId, Place};
+pub use log::{Log, LogId};
 pub use reader::{DayStats, LatestPrice, Reader};
 pub use writer::{SymbolWrite, Writer};
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use market::Sequence;
+use market::{AnotherLog, Place, Sequence};
 
 /// One life of a topic, as Redis follows it: a UUIDv7, so that a later one sorts after.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,31 +48,21 @@ impl fmt::Display for LogId {
     }
 }
 
-/// How far Redis has followed one partition: everything up to this record had its effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub offset: i64,
-    /// Of the record's bytes, so that another log is noticed where its offsets look alike.
-    pub fingerprint: u64,
+pub(crate) fn place_field(partition: i32) -> String {
+    format!("partition.{partition}")
 }
 
-impl Place {
-    pub(crate) fn field(partition: i32) -> String {
-        format!("partition.{partition}")
-    }
+/// Fixed width, so that Redis compares places as strings.
+pub(crate) fn encode_place(place: Place) -> String {
+    format!("{:019} {:016x}", place.offset, place.fingerprint)
+}
 
-    /// Fixed width, so that Redis compares places as strings.
-    pub(crate) fn encode(self) -> String {
-        format!("{:019} {:016x}", self.offset, self.fingerprint)
-    }
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (offset, fingerprint) = text.split_once(' ')?;
-        Some(Self {
-            offset: offset.parse().ok()?,
-            fingerprint: u64::from_str_radix(fingerprint, 16).ok()?,
-        })
-    }
+pub(crate) fn parse_place(text: &str) -> Option<Place> {
+    let (offset, fingerprint) = text.split_once(' ')?;
+    Some(Place {
+        offset: offset.parse().ok()?,
+        fingerprint: u64::from_str_radix(fingerprint, 16).ok()?,
+    })
 }
 
 /// The log that Redis follows.
@@ -83,16 +73,14 @@ pub struct Log {
     pub partitions: i32,
 }
 
-/// What Redis holds is of another log than the broker's. Going on would mix the two.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error(
-    "Redis follows another log than topic {topic}: {reason}. If the topic was made anew, run \
-     `processor rebuild`: it forgets what Redis holds and reads the topic from its start under a \
-     new log id"
-)]
-pub struct AnotherLog {
-    pub topic: String,
-    pub reason: String,
+/// Redis holds another log than the broker.
+pub(crate) fn another(topic: &str, reason: impl Into<String>) -> AnotherLog {
+    AnotherLog {
+        store: "Redis",
+        topic: topic.to_owned(),
+        reason: reason.into(),
+        remedy: "processor rebuild",
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +110,7 @@ mod tests {
     #[test]
     fn places_survive_their_text() {
         let place = Place { offset: 42, fingerprint: 0xdead_beef };
-        assert_eq!(Place::parse(&place.encode()), Some(place));
-        assert_eq!(Place::parse("garbage"), None);
+        assert_eq!(parse_place(&encode_place(place)), Some(place));
+        assert_eq!(parse_place("garbage"), None);
     }
 }

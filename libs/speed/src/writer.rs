@@ -2,11 +2,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use market::SymbolState;
+use market::{Place, SymbolState};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
 
-use crate::log::{AnotherLog, Log, LogId, Place};
+use crate::log::{self, Log, LogId};
 use crate::{Unavailable, candle_text, keys, state_fields};
 
 const FUNCTIONS: &str = include_str!("gostocks.lua");
@@ -47,7 +47,7 @@ impl Writer {
     /// Connects, loads the functions, and reads which log Redis follows; an empty Redis begins to
     /// follow the topic under a new log id.
     ///
-    /// Errors: [`Unavailable`], or [`AnotherLog`] where the number of partitions has changed.
+    /// Errors: [`Unavailable`], or [`market::AnotherLog`] where the number of partitions has changed.
     pub async fn connect(
         address: &str,
         topic: &str,
@@ -74,7 +74,7 @@ impl Writer {
 
     /// Whether Redis is there and still follows this log.
     ///
-    /// Errors: [`Unavailable`], also where Redis has forgotten the log; [`AnotherLog`].
+    /// Errors: [`Unavailable`], also where Redis has forgotten the log; [`market::AnotherLog`].
     pub async fn check(&mut self) -> anyhow::Result<()> {
         let id: Option<String> = redis::cmd("HGET")
             .arg(keys::log(&self.log.topic))
@@ -93,8 +93,7 @@ impl Writer {
     }
 
     fn another_log(&self) -> anyhow::Error {
-        let reason = "it was told to follow another one meanwhile".to_owned();
-        AnotherLog { topic: self.log.topic.clone(), reason }.into()
+        log::another(&self.log.topic, "it was told to follow another one meanwhile").into()
     }
 
     /// How far Redis has followed each partition; a partition never followed is absent.
@@ -107,7 +106,7 @@ impl Writer {
         let mut places = HashMap::new();
         for (field, text) in &fields {
             let Some(partition) = field.strip_prefix("partition.") else { continue };
-            let place = partition.parse().ok().zip(Place::parse(text));
+            let place = partition.parse().ok().zip(log::parse_place(text));
             let (partition, place) = place.with_context(|| {
                 format!("{} holds {field} = {text:?}, not a place", keys::log(&self.log.topic))
             })?;
@@ -150,7 +149,7 @@ impl Writer {
     ///
     /// Returns the indexes of the writes that were refused, because Redis has these symbols as of
     /// a newer position: their states must be loaded anew.
-    /// Errors: [`Unavailable`], or [`AnotherLog`] where Redis was told to follow another log.
+    /// Errors: [`Unavailable`], or [`market::AnotherLog`] where Redis was told to follow another log.
     pub async fn write(
         &mut self,
         writes: &mut [SymbolWrite<'_>],
@@ -183,7 +182,7 @@ impl Writer {
         }
         call.arg(self.log.id.as_str()).arg(places.len());
         for (partition, place) in places {
-            call.arg(Place::field(*partition)).arg(place.encode());
+            call.arg(log::place_field(*partition)).arg(log::encode_place(*place));
         }
         for write in writes {
             self.arguments(&mut call, write);
@@ -312,7 +311,7 @@ async fn follow(
     }
     if stored != partitions {
         let reason = format!("it had {stored} partitions and has {partitions} now");
-        return Err(AnotherLog { topic: topic.into(), reason }.into());
+        return Err(log::another(topic, reason).into());
     }
     Ok(Log { id, topic: topic.into(), partitions })
 }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use wire::tick::Decoder;
 
 use crate::gathering::{Event, Gathering};
-use crate::meters::now;
+use crate::now;
 
 /// How long a poll may wait for the first record; then it looks whether it should stop.
 const WAIT: Duration = Duration::from_millis(100);

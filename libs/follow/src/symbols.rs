@@ -9,11 +9,12 @@ pub(crate) struct Symbols {
     partitions: i32,
 }
 
+/// A symbol that was numbered; its number is its index.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub(crate) symbol: Symbol,
+pub struct Known {
+    pub symbol: Symbol,
     /// Where every record of the symbol must be.
-    pub(crate) partition: i32,
+    pub partition: i32,
 }
 
 impl Symbols {

@@ -3,61 +3,51 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use broker::{Consumer, DeadLetters, Start};
-use service::{ReadyFlag, catalogue};
-use speed::{AnotherLog, Place, Writer};
+use broker::{Consumer, Start};
+use market::{AnotherLog, Place};
+use service::ReadyFlag;
 use tokio_util::sync::CancellationToken;
 
-use crate::Config;
-use crate::apply::Applier;
+use crate::Effect;
 use crate::gathering::{Batch, Event, Gathering};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
 
-const IDLE_CHECK: Duration = Duration::from_secs(1);
-
-/// Takes what has gathered and has it applied; decides where each partition is read from.
+/// Takes what has gathered and has it take effect; decides where each partition is read from.
 ///
-/// Where Redis is away or has lost something, everything in memory is dropped and the log is read
-/// again from what Redis has: one way back from every trouble.
-pub(crate) struct Follower {
-    redis_addr: String,
+/// Where the effect's store is away or has lost something, everything in memory is dropped and the
+/// log is read again from what the store has: one way back from every trouble.
+pub(crate) struct Follower<E> {
+    effect: E,
     topic: String,
-    partitions: i32,
-    candle_retention: u32,
     gathering: Arc<Gathering>,
-    applier: Applier,
     ready: ReadyFlag,
     /// What the group has given us.
     assigned: BTreeSet<i32>,
-    /// What of it is being read; the rest waits for Redis.
+    /// What of it is being read; the rest waits for the store.
     started: BTreeSet<i32>,
     batch: Batch,
 }
 
 /// Why the reading of the log ends.
 enum End {
-    /// The polling thread has finished, and what it read is applied.
+    /// The polling thread has finished, and what it read has had its effect.
     Finished,
-    /// Drop everything and begin again from what Redis has.
+    /// Drop everything and begin again from what the store has.
     Again(anyhow::Error),
 }
 
-impl Follower {
+impl<E: Effect> Follower<E> {
     pub(crate) fn new(
-        config: &Config,
+        effect: E,
+        topic: String,
         gathering: Arc<Gathering>,
-        dead: DeadLetters,
-        partitions: i32,
         ready: ReadyFlag,
     ) -> Self {
         Self {
-            redis_addr: config.redis_addr.clone(),
-            topic: config.topic.clone(),
-            partitions,
-            candle_retention: config.candle_retention,
+            effect,
+            topic,
             gathering,
-            applier: Applier::new(dead),
             ready,
             assigned: BTreeSet::new(),
             started: BTreeSet::new(),
@@ -65,20 +55,14 @@ impl Follower {
         }
     }
 
-    /// Connects to Redis, with patience. `None` where it was told to stop meanwhile.
-    pub(crate) async fn connect(
-        &mut self,
-        stopping: &CancellationToken,
-    ) -> anyhow::Result<Option<Writer>> {
+    /// Connects the effect, with patience. False where it was told to stop meanwhile.
+    pub(crate) async fn connect(&mut self, stopping: &CancellationToken) -> anyhow::Result<bool> {
         let mut wait = BACKOFF.start;
         loop {
-            let retain = self.candle_retention;
-            let connecting =
-                Writer::connect(&self.redis_addr, &self.topic, self.partitions, retain);
-            match connecting.await {
-                Ok(writer) => {
+            match self.effect.connect().await {
+                Ok(()) => {
                     self.ready.set();
-                    return Ok(Some(writer));
+                    return Ok(true);
                 }
                 Err(error) if error.is::<AnotherLog>() => return Err(error),
                 Err(error) => {
@@ -87,73 +71,68 @@ impl Follower {
                 }
             }
             tokio::select! {
-                () = stopping.cancelled() => return Ok(None),
+                () = stopping.cancelled() => return Ok(false),
                 () = tokio::time::sleep(wait) => {}
             }
             wait = (wait * 2).min(BACKOFF.end);
         }
     }
 
-    /// Applies what arrives until the polling thread has finished.
+    /// Has what arrives take effect until the polling thread has finished.
     pub(crate) async fn run(
         mut self,
-        mut writer: Writer,
         consumer: Arc<Consumer>,
         stopping: CancellationToken,
     ) -> anyhow::Result<()> {
         loop {
-            let trouble = match self.follow(&mut writer, &consumer).await? {
+            let trouble = match self.follow(&consumer).await? {
                 End::Finished => break,
                 End::Again(trouble) => trouble,
             };
-            self.applier.count_failure();
-            catalogue::REDIS_RESETS.with("reason", "unavailable").counter().increment(1);
-            tracing::warn!("reading the log again from what Redis has: {trouble:#}");
+            self.effect.count_failure();
+            tracing::warn!("reading the log again from what is stored: {trouble:#}");
             self.ready.clear(format!("{trouble:#}"));
             // Nothing is fetched meanwhile; the polls go on, so that the group keeps us.
             self.gathering.park().await;
             consumer.hold(true)?;
             self.gathering.resume();
             self.batch.clear();
-            self.applier.states().forget(None);
+            self.effect.forget(None);
             loop {
-                // Told to stop with Redis away: what was read is left to be read again.
-                let Some(again) = self.connect(&stopping).await? else { return Ok(()) };
-                writer = again;
-                match self.restart(&mut writer, &consumer).await {
+                // Told to stop meanwhile: what was read is left to be read again.
+                if !self.connect(&stopping).await? {
+                    return Ok(());
+                }
+                match self.restart(&consumer).await {
                     Ok(()) => break,
                     Err(error) if error.is::<AnotherLog>() => return Err(error),
                     Err(error) => tracing::warn!("{error:#}"),
                 }
+                self.effect.forget(None);
             }
         }
         self.close(consumer).await
     }
 
-    async fn follow(
-        &mut self,
-        writer: &mut Writer,
-        consumer: &Arc<Consumer>,
-    ) -> anyhow::Result<End> {
+    async fn follow(&mut self, consumer: &Arc<Consumer>) -> anyhow::Result<End> {
         loop {
-            tokio::select! {
-                () = self.gathering.arrived() => {}
-                // While nothing trades, nothing else would notice that Redis has gone.
-                () = tokio::time::sleep(IDLE_CHECK) => {
-                    if let Err(error) = writer.check().await {
-                        return recoverable(error);
-                    }
-                }
+            let own = tokio::select! {
+                biased;
+                () = self.gathering.arrived() => false,
+                () = self.effect.wait() => true,
+            };
+            if own && let Err(error) = self.effect.work().await {
+                return recoverable(error);
             }
             loop {
                 let event = self.gathering.event();
                 // Whatever was read before the event comes first.
-                if let Err(error) = self.apply(writer, consumer).await {
+                if let Err(error) = self.apply(consumer).await {
                     return recoverable(error);
                 }
                 let Some(event) = event else { break };
                 let finished = matches!(event, Event::Finished);
-                if let Err(error) = self.heed(event, writer, consumer).await {
+                if let Err(error) = self.heed(event, consumer).await {
                     return recoverable(error);
                 }
                 if finished {
@@ -163,15 +142,15 @@ impl Follower {
         }
     }
 
-    async fn apply(&mut self, writer: &mut Writer, consumer: &Consumer) -> anyhow::Result<()> {
-        let states = self.applier.states();
-        self.gathering.take(&mut self.batch, |anew, known| states.know(anew, known));
+    async fn apply(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
+        let effect = &mut self.effect;
+        self.gathering.take(&mut self.batch, |anew, known| effect.know(anew, known));
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.applier.apply(writer, &self.batch).await?;
+        self.effect.apply(&self.batch).await?;
         let next = self.batch.places.iter().map(|(partition, at)| (*partition, at.offset + 1));
-        let ours = next.filter(|(partition, _)| self.assigned.contains(partition));
+        let ours = next.filter(|(partition, _)| self.started.contains(partition));
         if let Err(error) = consumer.effected(ours) {
             // The group took a partition away this moment: whoever has it reads it again.
             tracing::info!("{error:#}");
@@ -180,61 +159,47 @@ impl Follower {
         Ok(())
     }
 
-    async fn heed(
-        &mut self,
-        event: Event,
-        writer: &mut Writer,
-        consumer: &Arc<Consumer>,
-    ) -> anyhow::Result<()> {
+    async fn heed(&mut self, event: Event, consumer: &Arc<Consumer>) -> anyhow::Result<()> {
         match event {
             Event::Assigned(partitions) => {
                 tracing::info!(?partitions, "assigned");
                 self.assigned.extend(&partitions);
-                self.start(&partitions, writer, consumer).await
+                self.start(&partitions, consumer).await
             }
             Event::Revoked(partitions) => {
                 tracing::info!(?partitions, "given back");
-                self.give_back(&partitions, consumer)
+                let ended = self.effect.end(&partitions).await;
+                self.give_back(&partitions, consumer)?;
+                ended
             }
             Event::Lost(partitions) => {
                 tracing::warn!(?partitions, "lost: the group went on without this member");
                 self.give_back(&partitions, consumer)
             }
-            Event::AnotherLog(reason) => {
-                Err(AnotherLog { topic: self.topic.clone(), reason }.into())
-            }
+            Event::AnotherLog(reason) => Err(self.effect.another_log(reason).into()),
             Event::Finished => Ok(()),
         }
     }
 
     fn give_back(&mut self, partitions: &[i32], consumer: &Consumer) -> anyhow::Result<()> {
-        self.applier.states().forget(Some(partitions));
+        self.effect.forget(Some(partitions));
         self.assigned.retain(|partition| !partitions.contains(partition));
         self.started.retain(|partition| !partitions.contains(partition));
         consumer.release(partitions)
     }
 
-    async fn start(
-        &mut self,
-        partitions: &[i32],
-        writer: &mut Writer,
-        consumer: &Arc<Consumer>,
-    ) -> anyhow::Result<()> {
-        let (starts, remembered) = self.look_up(partitions, writer, consumer).await?;
+    async fn start(&mut self, partitions: &[i32], consumer: &Arc<Consumer>) -> anyhow::Result<()> {
+        let (starts, remembered) = self.look_up(partitions, consumer).await?;
         self.gathering.expect(partitions, &remembered);
         self.started.extend(partitions);
         consumer.start(&starts)
     }
 
-    /// Reads every partition that is ours again, from what Redis has.
-    async fn restart(
-        &mut self,
-        writer: &mut Writer,
-        consumer: &Arc<Consumer>,
-    ) -> anyhow::Result<()> {
+    /// Reads every partition that is ours again, from what the store has.
+    async fn restart(&mut self, consumer: &Arc<Consumer>) -> anyhow::Result<()> {
         let assigned: Vec<i32> = self.assigned.iter().copied().collect();
         // Whatever can fail comes before the partitions are let go.
-        let (starts, remembered) = self.look_up(&assigned, writer, consumer).await?;
+        let (starts, remembered) = self.look_up(&assigned, consumer).await?;
         self.gathering.park().await;
         let started: Vec<i32> = std::mem::take(&mut self.started).into_iter().collect();
         consumer.release(&started)?;
@@ -248,16 +213,15 @@ impl Follower {
 
     /// Where partitions are to be read from, and what must be found there.
     async fn look_up(
-        &self,
+        &mut self,
         partitions: &[i32],
-        writer: &mut Writer,
         consumer: &Arc<Consumer>,
     ) -> anyhow::Result<(Vec<(i32, Start)>, Vec<(i32, Place)>)> {
         let (mut starts, mut remembered) = (Vec::new(), Vec::new());
         if partitions.is_empty() {
             return Ok((starts, remembered));
         }
-        let places = writer.places().await?;
+        let places = self.effect.begin(partitions).await?;
         let (asked, of) = (Arc::clone(consumer), partitions.to_vec());
         // Both look-ups block.
         let known = tokio::task::spawn_blocking(move || {
@@ -270,8 +234,8 @@ impl Follower {
         for (partition, committed, bounds) in known.await.context("a look-up panicked")?? {
             let place = places.get(&partition).copied();
             let start = start_of(partition, place, committed, bounds)
-                .map_err(|reason| AnotherLog { topic: self.topic.clone(), reason })?;
-            tracing::info!(partition, ?start, ?committed, "reading");
+                .map_err(|reason| self.effect.another_log(reason))?;
+            tracing::info!(self.topic, partition, ?start, ?committed, "reading");
             starts.push((partition, start));
             remembered.extend(place.map(|place| (partition, place)));
         }
@@ -281,6 +245,7 @@ impl Follower {
     /// Commits, and leaves the group, so that others need not wait for the session to end.
     async fn close(&mut self, consumer: Arc<Consumer>) -> anyhow::Result<()> {
         let started: Vec<i32> = std::mem::take(&mut self.started).into_iter().collect();
+        self.effect.end(&started).await?;
         let closing = move || {
             consumer.commit()?;
             consumer.release(&started)
@@ -289,15 +254,15 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl<E> Drop for Follower<E> {
     fn drop(&mut self) {
         self.gathering.close();
     }
 }
 
-/// Where a partition is read from, or why its log cannot be the one that Redis follows.
+/// Where a partition is read from, or why its log cannot be the one that the store follows.
 ///
-/// Redis decides, not the group: its state is a function of the log up to `place`. The group's
+/// The store decides, not the group: its state is a function of the log up to `place`. The group's
 /// offset counts only where it is older: a new group reads everything, as does one that was set
 /// back. The record at `place` is read once more, to see that it is the same one.
 fn start_of(

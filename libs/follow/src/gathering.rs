@@ -3,8 +3,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use broker::{DeadLetter, Record};
-use market::{Sequence, Trade};
-use speed::Place;
+use market::{Place, Sequence, Trade};
 use tokio::sync::Notify;
 use wire::tick::{TickError, TickRecord};
 
@@ -16,26 +15,26 @@ const MAX_SYMBOLS: usize = 500_000;
 
 /// What was read and not yet written.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// In the order of the log, within each partition.
-    pub(crate) trades: Vec<Gathered>,
+    pub trades: Vec<Gathered>,
     /// The last record read of each partition.
-    pub(crate) places: BTreeMap<i32, Place>,
-    pub(crate) dead: Vec<(DeadLetter, &'static str)>,
-    pub(crate) records: usize,
+    pub places: BTreeMap<i32, Place>,
+    pub dead: Vec<(DeadLetter, &'static str)>,
+    pub records: usize,
     /// How many trades had been read by when (Unix nanoseconds), once a burst.
-    pub(crate) bursts: Vec<(usize, u64)>,
+    pub bursts: Vec<(usize, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gathered {
-    pub(crate) symbol: u32,
-    pub(crate) sequence: Sequence,
-    pub(crate) trade: Trade,
+pub struct Gathered {
+    pub symbol: u32,
+    pub sequence: Sequence,
+    pub trade: Trade,
 }
 
 impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.records == 0
     }
 

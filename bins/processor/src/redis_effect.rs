@@ -1,0 +1,96 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use broker::DeadLetters;
+use follow::{Batch, Effect, Known};
+use market::{AnotherLog, Place};
+use service::catalogue;
+use speed::Writer;
+
+use crate::Config;
+use crate::apply::Applier;
+
+/// While nothing trades, nothing else would notice that Redis has gone.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// Every batch to Redis, as of a position.
+pub(crate) struct RedisEffect {
+    redis_addr: String,
+    topic: String,
+    partitions: i32,
+    candle_retention: u32,
+    applier: Applier,
+    writer: Option<Writer>,
+}
+
+impl RedisEffect {
+    pub(crate) fn new(config: &Config, partitions: i32, dead: DeadLetters) -> Self {
+        Self {
+            redis_addr: config.redis_addr.clone(),
+            topic: config.topic.clone(),
+            partitions,
+            candle_retention: config.candle_retention,
+            applier: Applier::new(dead),
+            writer: None,
+        }
+    }
+
+    fn writer(&mut self) -> anyhow::Result<&mut Writer> {
+        self.writer.as_mut().context("not connected to Redis")
+    }
+}
+
+impl Effect for RedisEffect {
+    const NAME: &'static str = "redis";
+
+    async fn connect(&mut self) -> anyhow::Result<()> {
+        let retain = self.candle_retention;
+        let writer = Writer::connect(&self.redis_addr, &self.topic, self.partitions, retain);
+        self.writer = Some(writer.await?);
+        Ok(())
+    }
+
+    async fn begin(&mut self, _: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
+        self.writer()?.places().await
+    }
+
+    fn know(&mut self, anew: bool, known: &[Known]) {
+        self.applier.know(anew, known);
+    }
+
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<()> {
+        let writer = self.writer.as_mut().context("not connected to Redis")?;
+        self.applier.apply(writer, batch).await
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(IDLE_CHECK).await;
+    }
+
+    async fn work(&mut self) -> anyhow::Result<()> {
+        self.writer()?.check().await
+    }
+
+    async fn end(&mut self, _: &[i32]) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn forget(&mut self, partitions: Option<&[i32]>) {
+        self.applier.forget(partitions);
+    }
+
+    fn count_failure(&self) {
+        self.applier.count_failure();
+        catalogue::REDIS_RESETS.with("reason", "unavailable").counter().increment(1);
+    }
+
+    fn another_log(&self, reason: String) -> AnotherLog {
+        AnotherLog {
+            store: "Redis",
+            topic: self.topic.clone(),
+            reason,
+            remedy: "processor rebuild",
+        }
+    }
+}

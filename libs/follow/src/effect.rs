@@ -1,0 +1,51 @@
+use std::collections::HashMap;
+
+use market::{AnotherLog, Place};
+
+use crate::{Batch, Known};
+
+/// What is done with the trades of the log: the processor writes Redis, the alert service fires.
+///
+/// Whatever an effect holds in memory can be dropped at any moment (`forget`) and is found again
+/// from what it has stored. An error other than [`AnotherLog`] makes the follower do just that,
+/// as often as it takes.
+pub trait Effect: Send {
+    /// What `/readyz` calls it: the server that it needs.
+    const NAME: &'static str;
+
+    /// Connects (again); everything held in memory was forgotten.
+    fn connect(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Makes these partitions its own, and tells how far each was followed; one that never was is
+    /// absent. Afterwards `apply` is given their records from there on.
+    fn begin(
+        &mut self,
+        partitions: &[i32],
+    ) -> impl Future<Output = anyhow::Result<HashMap<i32, Place>>> + Send;
+
+    /// Symbols that were numbered since the last batch. With `anew` all numbers have a new
+    /// meaning.
+    fn know(&mut self, anew: bool, known: &[Known]);
+
+    /// Once it returns, the batch has had its effect, for good.
+    fn apply(&mut self, batch: &Batch) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Returns when the effect has something of its own to do, and at least once a second or so.
+    /// May be dropped and called again at any time.
+    fn wait(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Does what `wait` returned for.
+    fn work(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Before partitions are given back in good order: stores what would be missed.
+    fn end(&mut self, partitions: &[i32]) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Drops what is held of these partitions, or of all.
+    fn forget(&mut self, partitions: Option<&[i32]>);
+
+    /// Counts that everything had to be forgotten.
+    fn count_failure(&self);
+
+    /// The log is not the one that the effect's store follows.
+    fn another_log(&self, reason: String) -> AnotherLog;
+}

@@ -1,0 +1,108 @@
+//! Following the log in batches: what the processor and the alert service share.
+//!
+//! ```text
+//!  broker ──▶ Poller (a thread of its own) ──▶ Gathering ──▶ Follower ──▶ Effect
+//!               decode, borrowed                the batch      │           Redis, or alerts
+//!                                               that grows     └─▶ offsets may be committed
+//! ```
+//! While a batch has its effect the next one gathers, so a batch is as large as the effect is
+//! slow, and no trade waits for a timer.
+//!
+//! Invariant: an offset is noted for commit only after what it stands for has had its effect.
+//! Everything else may be lost at any moment: where a partition goes on is the effect's to say.
+
+mod effect;
+mod follower;
+mod gathering;
+mod poll;
+mod symbols;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use broker::{Consumer, ConsumerSettings, TopicSpec, ensure_topic};
+use service::{Service, catalogue};
+
+pub use effect::Effect;
+pub use gathering::{Batch, Gathered};
+pub use symbols::Known;
+
+use crate::follower::Follower;
+use crate::gathering::Gathering;
+use crate::poll::Poller;
+
+/// Which topic is followed, and as which member of which group.
+#[derive(Clone, Debug)]
+pub struct FollowSettings {
+    pub consumer: ConsumerSettings,
+    /// How many the topic has.
+    pub partitions: i32,
+    /// How many trades may gather while the effect is busy. Full means that the effect is behind:
+    /// the polling thread waits, and the log keeps the rest.
+    pub batch_trades: usize,
+}
+
+/// Follows the topic until the service stops; then what was read has its effect and is committed.
+///
+/// # Errors
+/// [`market::AnotherLog`]; other trouble of the effect is tried again for as long as it takes.
+pub async fn follow<E: Effect>(
+    settings: FollowSettings,
+    effect: E,
+    service: &Service,
+) -> anyhow::Result<()> {
+    let gathering = Arc::new(Gathering::new(settings.batch_trades, settings.partitions));
+    let mut follower = Follower::new(
+        effect,
+        settings.consumer.topic.clone(),
+        Arc::clone(&gathering),
+        service.ready(E::NAME),
+    );
+    // The effect first: what it holds decides where the log is read from.
+    if !follower.connect(&service.stopping()).await? {
+        return Ok(());
+    }
+    let lag = |partition: i32, records: i64| {
+        let gauge = catalogue::CONSUMER_LAG.with("partition", partition.to_string()).gauge();
+        gauge.set(records as f64);
+    };
+    let consumer = Arc::new(Consumer::connect(&settings.consumer, Box::new(lag))?);
+    let poller = Poller::new(Arc::clone(&consumer), gathering);
+    let stopping = service.stopping();
+    service.thread("poll", move || poller.run(&stopping)).context("cannot start a thread")?;
+    follower.run(consumer, service.stopping()).await
+}
+
+/// Makes topics where they are missing, with patience for a broker that is still starting.
+/// Returns how many partitions the last one has; `None` where the service was told to stop.
+pub async fn topics(
+    brokers: &str,
+    specs: &[TopicSpec],
+    service: &Service,
+) -> anyhow::Result<Option<i32>> {
+    let stopping = service.stopping();
+    loop {
+        let made = async {
+            let mut partitions = 0;
+            for spec in specs {
+                partitions = ensure_topic(brokers, spec).await?;
+            }
+            anyhow::Ok(partitions)
+        };
+        match made.await {
+            Ok(partitions) => return Ok(Some(partitions)),
+            Err(error) => tracing::warn!("Kafka is not ready: {error:#}"),
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return Ok(None),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+/// Unix nanoseconds.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
