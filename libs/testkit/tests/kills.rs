@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use testkit::oracle::LoggedTrade;
-use testkit::{Pipeline, Program, Record, Recording, all_tests, eventually, kafka, private_kafka};
+use testkit::{
+    Pipeline, Program, Record, Recording, all_tests, eventually, eventually_some, kafka,
+    private_kafka,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const GROUP: &str = "processor-group";
@@ -42,16 +45,21 @@ impl Replay {
         self.way.kafka().records(self.way.topic())
     }
 
-    /// Waits until the ingestor has seen so many hundredths of the replay, and it is not over.
+    /// Waits until the ingestor has seen so many hundredths of the replay.
     #[track_caller]
-    fn until(&self, percent: usize) {
+    fn until(&self, percent: usize) -> usize {
         let wanted = self.trades.len() * percent / 100;
-        let mut seen = 0;
-        eventually(PATIENCE, &format!("{percent} % of the replay"), || {
-            seen = self.ingestor.metric("gostocks_feed_trades_total") as usize;
-            seen >= wanted
-        });
-        assert!(seen < self.trades.len(), "the replay is too short to be in the middle of it");
+        eventually_some(PATIENCE, &format!("{percent} % of the replay"), || {
+            let seen = self.ingestor.metric("gostocks_feed_trades_total") as usize;
+            (seen >= wanted).then_some(seen)
+        })
+    }
+
+    /// Waits until the replay is well under way.
+    #[track_caller]
+    fn until_the_middle(&self) {
+        let seen = self.until(30);
+        assert!(seen < self.trades.len(), "the replay was over before anything could be killed");
     }
 
     /// Where the ingestor lived: the log holds every trade of the feed once, in order.
@@ -87,7 +95,7 @@ fn recordings() -> Vec<(Recording, &'static str)> {
 fn of_the_processor() {
     for (recording, speed) in recordings() {
         let mut replay = Replay::start(kafka().brokers(), recording, speed);
-        replay.until(30);
+        replay.until_the_middle();
         replay.processor.kill9();
         // The log grows meanwhile, and the group has yet to notice the death.
         replay.until(50);
@@ -100,7 +108,7 @@ fn of_the_processor() {
 fn of_the_gateway() {
     for (recording, speed) in recordings() {
         let mut replay = Replay::start(kafka().brokers(), recording, speed);
-        replay.until(30);
+        replay.until_the_middle();
         replay.gateway.kill9();
         assert_eq!(replay.way.get("/health"), None, "it is dead");
         replay.until(50);
@@ -114,7 +122,7 @@ fn of_the_gateway() {
 fn of_redis() {
     for (recording, speed) in recordings() {
         let mut replay = Replay::start(kafka().brokers(), recording, speed);
-        replay.until(30);
+        replay.until_the_middle();
         replay.way.redis().kill9();
         eventually(PATIENCE, "the gateway says that prices are away", || {
             matches!(replay.way.get("/price/AAPL"), Some((503, _)))
@@ -130,7 +138,7 @@ fn of_redis() {
 fn of_the_ingestor() {
     for (recording, speed) in recordings() {
         let mut replay = Replay::start(kafka().brokers(), recording, speed);
-        replay.until(40);
+        replay.until_the_middle();
         let delivered = replay.ingestor.metric("gostocks_records_delivered_total") as usize;
         replay.ingestor.kill9();
         let before = replay.records();
@@ -157,7 +165,7 @@ fn of_kafka() {
     for (recording, speed) in recordings() {
         let mut server = private_kafka();
         let mut replay = Replay::start(server.address(), recording, speed);
-        replay.until(30);
+        replay.until_the_middle();
         server.kill9();
         replay.until(60);
         server.restart();
