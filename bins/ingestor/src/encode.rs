@@ -123,7 +123,11 @@ impl Encoder {
                 self.meters.feed_errors.increment(1);
                 if let Some(count) = self.occasionally.tell("feed_error", 1, Instant::now()) {
                     let message: String = message.chars().take(LONGEST_QUOTE).collect();
-                    warn!(count, message, "the feed reports an error (too many SYMBOLS, usually)");
+                    warn!(
+                        count,
+                        said = message,
+                        "the feed reports an error (too many SYMBOLS, usually)"
+                    );
                 }
             }
             Ok(Frame::Other { kind }) => {

@@ -44,7 +44,7 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
 }
 
 /// Forgets what Redis holds and mints a new log id: the next processors to start read the topic
-/// from its beginning. Processors that still run under the old id stop.
+/// from its beginning, as do those that run meanwhile.
 pub async fn rebuild(config: Config, _: Service) -> anyhow::Result<()> {
     let spec: TopicSpec = config.topic_spec(config.topic.clone());
     let partitions = ensure_topic(&config.brokers, &spec).await?;

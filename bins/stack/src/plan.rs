@@ -50,6 +50,8 @@ pub(crate) struct Layout {
     external: BTreeMap<&'static str, String>,
     pub(crate) feed: Feed,
     pub(crate) rate: u32,
+    /// What the services read from the environment by themselves.
+    inherited: Vec<String>,
 }
 
 impl Layout {
@@ -83,7 +85,8 @@ impl Layout {
             ports.insert(member.name, chosen);
         }
         let rate = rate.or(state.rate).unwrap_or(DEFAULT_RATE);
-        Ok(Self { paths: paths.clone(), ports, external, feed, rate })
+        let inherited = settings.of_services();
+        Ok(Self { paths: paths.clone(), ports, external, feed, rate, inherited })
     }
 
     pub(crate) fn address(&self, name: &str) -> &str {
@@ -221,7 +224,8 @@ impl Layout {
         environment: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Unit> {
         let told = environment.iter().flat_map(|(name, value)| [*name, value.as_str()]);
-        let fingerprint = fingerprint(arguments.iter().copied().chain(told));
+        let inherited = self.inherited.iter().map(String::as_str).filter(|_| name != FEED);
+        let fingerprint = fingerprint(arguments.iter().copied().chain(told).chain(inherited));
         let (program, root, log) =
             (program.to_owned(), self.paths.root.clone(), self.paths.log(name));
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();

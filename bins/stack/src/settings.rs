@@ -32,6 +32,32 @@ impl Settings {
         }
     }
 
+    /// What the services read by themselves, in order of name: a service that runs with another
+    /// value has to be started again.
+    pub(crate) fn of_services(&self) -> Vec<String> {
+        const PREFIXES: [&str; 15] = [
+            "BATCH_",
+            "CANDLE_",
+            "FEED_",
+            "FINNHUB_",
+            "GATEWAY_",
+            "KAFKA_",
+            "LOG",
+            "PORT",
+            "REDIS_",
+            "REQUEST_",
+            "SHUTDOWN_",
+            "SYMBOLS",
+            "TICKS_",
+            "TOKIO_",
+            "SSL_CERT_",
+        ];
+        let mut values = self.file.clone();
+        values.extend(self.process.clone());
+        values.retain(|name, _| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+        values.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
     /// A setting that the services read too. Empty counts as absent: they judge it themselves.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         let value = self.process.get(name).or_else(|| self.file.get(name));

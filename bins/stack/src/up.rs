@@ -173,7 +173,7 @@ fn wait_all(paths: &Paths, entries: &[(&'static Member, Entry)], ui: &Ui) -> any
                 };
                 let ready = || member.answers(entry.address.as_deref(), entry.metrics.as_deref());
                 Some(scope.spawn(move || {
-                    if running.wait_ready(Duration::ZERO, ready).is_ok() {
+                    if running.is_ready(ready) {
                         return Ok(());
                     }
                     let task = ui.task(member.name);

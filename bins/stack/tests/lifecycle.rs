@@ -155,7 +155,7 @@ fn an_interrupt_ends_what_was_started_and_leaves_the_users_own_redis() {
         assert_eq!(ended, None, "it ended before it was up");
         let status = stack.status();
         let ready = |name: &&str| *name == "redis" || status[*name]["ready"] == true;
-        OURS.iter().all(|name| ready(name)).then_some(())
+        OURS.iter().all(ready).then_some(())
     };
     poll(PATIENCE, is_up).expect("it comes up");
     assert_eq!(stack.status()["redis"]["state"], "external");

@@ -50,8 +50,8 @@ impl fmt::Debug for Consumer {
 #[derive(Debug)]
 pub enum Next<'a> {
     Record(Record<'a>),
-    /// These partitions are ours: look up where they go on, then `start` them. Others go on
-    /// meanwhile.
+    /// These partitions are ours: look up where they go on, then `start` them. librdkafka holds
+    /// the others until then.
     Assigned(Vec<i32>),
     /// The group wants these back: finish what was read, tell `effected`, then `release` them.
     Revoked(Vec<i32>),
@@ -118,7 +118,7 @@ impl fmt::Debug for Record<'_> {
 /// Collects what the group decides, for the polling thread to act on between two records.
 ///
 /// librdkafka waits for the answering call, which may come later than the callback: that is how
-/// a partition's state can be loaded without stopping the others.
+/// a partition's state can be loaded while the polls go on.
 struct Rebalances {
     topic: String,
     lag: Lag,
@@ -177,7 +177,7 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Consumer {
-    /// Joins the group. Blocks for the topic's metadata at most.
+    /// Joins the group; returns before it has.
     pub fn connect(settings: &ConsumerSettings, lag: Lag) -> anyhow::Result<Self> {
         let session = settings.session_timeout.as_millis();
         let client: BaseConsumer<Rebalances> = ClientConfig::new()

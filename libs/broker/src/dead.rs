@@ -6,6 +6,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Headers need room too: of a record as large as the broker takes, only so much is kept.
+const MAX_VALUE_BYTES: usize = 900_000;
 
 /// A record that cannot be used, as it was read.
 #[derive(Clone, Debug)]
@@ -19,7 +21,8 @@ pub struct DeadLetter {
 }
 
 /// Puts records that cannot be used on a topic of their own: the same key and bytes, with where
-/// they were and why as headers (`topic`, `partition`, `offset`, `reason`).
+/// they were and why as headers (`topic`, `partition`, `offset`, `reason`, `bytes`). Of a value of
+/// more than 900,000 bytes only the beginning is kept; `bytes` is its whole length.
 pub struct DeadLetters {
     client: FutureProducer,
     /// The topic that they come from.
@@ -41,6 +44,8 @@ impl DeadLetters {
             .set("acks", "all")
             .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
+            // The broker's bound is the one that counts, and a record that got in gets out.
+            .set("message.max.bytes", "100000000")
             .set("delivery.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .create()
             .context("cannot make a Kafka producer")?;
@@ -58,10 +63,11 @@ impl DeadLetters {
                 .insert(header("partition", partition.as_str()))
                 .insert(header("offset", offset.as_str()))
                 .insert(header("reason", letter.reason.as_str()));
-            let record = FutureRecord::to(&self.topic)
-                .key(&letter.key)
-                .payload(&letter.value)
-                .headers(headers);
+            let kept = &letter.value[..letter.value.len().min(MAX_VALUE_BYTES)];
+            let bytes = letter.value.len().to_string();
+            let headers = headers.insert(header("bytes", bytes.as_str()));
+            let record =
+                FutureRecord::to(&self.topic).key(&letter.key).payload(kept).headers(headers);
             let delivered = self.client.send(record, DELIVERY_TIMEOUT).await;
             delivered.map_err(|(error, _)| error)
         });

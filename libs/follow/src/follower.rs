@@ -27,6 +27,9 @@ pub(crate) struct Follower<E> {
     /// What of it is being read; the rest waits for the store.
     started: BTreeSet<i32>,
     batch: Batch,
+    /// Something had its effect since the last trouble.
+    applied: bool,
+    partitions: i32,
 }
 
 /// Why the reading of the log ends.
@@ -41,6 +44,7 @@ impl<E: Effect> Follower<E> {
     pub(crate) fn new(
         effect: E,
         topic: String,
+        partitions: i32,
         gathering: Arc<Gathering>,
         ready: ReadyFlag,
     ) -> Self {
@@ -52,6 +56,8 @@ impl<E: Effect> Follower<E> {
             assigned: BTreeSet::new(),
             started: BTreeSet::new(),
             batch: Batch::default(),
+            applied: false,
+            partitions,
         }
     }
 
@@ -59,7 +65,11 @@ impl<E: Effect> Follower<E> {
     pub(crate) async fn connect(&mut self, stopping: &CancellationToken) -> anyhow::Result<bool> {
         let mut wait = BACKOFF.start;
         loop {
-            match self.effect.connect().await {
+            let connected = tokio::select! {
+                () = stopping.cancelled() => return Ok(false),
+                connected = self.effect.connect() => connected,
+            };
+            match connected {
                 Ok(()) => {
                     self.ready.set();
                     return Ok(true);
@@ -84,11 +94,15 @@ impl<E: Effect> Follower<E> {
         consumer: Arc<Consumer>,
         stopping: CancellationToken,
     ) -> anyhow::Result<()> {
+        let mut wait = BACKOFF.start;
         loop {
+            self.applied = false;
             let trouble = match self.follow(&consumer).await? {
                 End::Finished => break,
                 End::Again(trouble) => trouble,
             };
+            // The store may answer and yet fail each time: that must not become a busy loop.
+            wait = if self.applied { BACKOFF.start } else { (wait * 2).min(BACKOFF.end) };
             self.effect.count_failure();
             tracing::warn!("reading the log again from what is stored: {trouble:#}");
             self.ready.clear(format!("{trouble:#}"));
@@ -98,6 +112,10 @@ impl<E: Effect> Follower<E> {
             self.gathering.resume();
             self.batch.clear();
             self.effect.forget(None);
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
             loop {
                 // Told to stop meanwhile: what was read is left to be read again.
                 if !self.connect(&stopping).await? {
@@ -128,6 +146,9 @@ impl<E: Effect> Follower<E> {
                 let event = self.gathering.event();
                 // Whatever was read before the event comes first.
                 if let Err(error) = self.apply(consumer).await {
+                    if let Some(event) = event {
+                        self.gathering.put_back(event);
+                    }
                     return recoverable(error);
                 }
                 let Some(event) = event else { break };
@@ -149,6 +170,7 @@ impl<E: Effect> Follower<E> {
             return Ok(());
         }
         self.effect.apply(&self.batch).await?;
+        self.applied = true;
         let next = self.batch.places.iter().map(|(partition, at)| (*partition, at.offset + 1));
         let ours = next.filter(|(partition, _)| self.started.contains(partition));
         if let Err(error) = consumer.effected(ours) {
@@ -223,15 +245,24 @@ impl<E: Effect> Follower<E> {
         }
         let places = self.effect.begin(partitions).await?;
         let (asked, of) = (Arc::clone(consumer), partitions.to_vec());
-        // Both look-ups block.
+        // These look-ups block.
         let known = tokio::task::spawn_blocking(move || {
+            let partitions = asked.partitions()?;
             let committed = asked.committed(&of)?;
             let bounds = |(partition, committed): (i32, Option<i64>)| {
                 Ok((partition, committed, asked.bounds(partition)?))
             };
-            committed.into_iter().map(bounds).collect::<anyhow::Result<Vec<_>>>()
+            let known = committed.into_iter().map(bounds).collect::<anyhow::Result<Vec<_>>>()?;
+            anyhow::Ok((partitions, known))
         });
-        for (partition, committed, bounds) in known.await.context("a look-up panicked")?? {
+        let (partitions, known) = known.await.context("a look-up panicked")??;
+        if partitions != self.partitions {
+            // Which partition a symbol is on follows from their number.
+            let before = self.partitions;
+            let reason = format!("it had {before} partitions and has {partitions} now");
+            return Err(self.effect.another_log(reason).into());
+        }
+        for (partition, committed, bounds) in known {
             let place = places.get(&partition).copied();
             let start = start_of(partition, place, committed, bounds)
                 .map_err(|reason| self.effect.another_log(reason))?;

@@ -13,6 +13,9 @@ use crate::symbols::{Known, Symbols};
 /// those that still trade are loaded again.
 const MAX_SYMBOLS: usize = 500_000;
 
+/// Dead letters keep their bytes until they are buried. Full means that the polling thread waits.
+const MAX_DEAD_BYTES: usize = 16 * 1_024 * 1_024;
+
 /// What was read and not yet written.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -24,6 +27,8 @@ pub struct Batch {
     pub records: usize,
     /// How many trades had been read by when (Unix nanoseconds), once a burst.
     pub bursts: Vec<(usize, u64)>,
+    /// What the dead letters take.
+    dead_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +43,16 @@ impl Batch {
         self.records == 0
     }
 
+    fn is_full(&self, bound: usize) -> bool {
+        self.trades.len() >= bound || self.dead_bytes >= MAX_DEAD_BYTES
+    }
+
     pub(crate) fn clear(&mut self) {
         self.trades.clear();
         self.places.clear();
         self.dead.clear();
         self.bursts.clear();
+        self.dead_bytes = 0;
         self.records = 0;
     }
 }
@@ -84,6 +94,10 @@ struct Shared {
     finished: bool,
     /// Nobody takes any more.
     closed: bool,
+    /// The log is another one: nothing of it may have an effect.
+    strange: bool,
+    /// The symbols are numbered anew since the last batch was taken.
+    anew: bool,
 }
 
 impl Gathering {
@@ -98,6 +112,8 @@ impl Gathering {
             is_parked: false,
             finished: false,
             closed: false,
+            strange: false,
+            anew: false,
         };
         Self {
             shared: Mutex::new(shared),
@@ -114,21 +130,36 @@ impl Gathering {
 
     // The polling thread's side.
 
-    /// Adds a record, or why it is none.
+    /// Adds a record, or why it is none. False once the batch is full.
     #[inline]
-    pub(crate) fn push(&self, record: &Record<'_>, tick: Result<TickRecord<'_>, TickError>) {
+    pub(crate) fn push(
+        &self,
+        record: &Record<'_>,
+        tick: Result<TickRecord<'_>, TickError>,
+    ) -> bool {
         let mut shared = self.lock();
-        let place = Place { offset: record.offset(), fingerprint: record.fingerprint() };
-        if let Some(reason) = shared.strange(record.partition(), place) {
-            shared.events.push_back(Event::AnotherLog(reason));
-            return;
+        if shared.strange {
+            return false;
         }
+        let place = Place { offset: record.offset(), fingerprint: record.fingerprint() };
+        let known = match shared.look(record.partition(), place) {
+            Ok(known) => known,
+            Err(reason) => {
+                shared.strange = true;
+                shared.batch.clear();
+                shared.events.push_back(Event::AnotherLog(reason));
+                return false;
+            }
+        };
         shared.batch.records += 1;
         shared.batch.places.insert(record.partition(), place);
         match tick {
-            Ok(tick) => shared.add(record, &tick),
+            Ok(tick) => shared.add(record, &tick, known),
+            // A dead letter of an earlier life is on its topic already.
+            Err(_) if known => {}
             Err(error) => shared.bury(record, error.to_string(), error.as_str()),
         }
+        !shared.batch.is_full(self.bound)
     }
 
     pub(crate) fn tell(&self, event: Event) {
@@ -152,7 +183,7 @@ impl Gathering {
         if !shared.batch.is_empty() || !shared.events.is_empty() {
             self.arrived.notify_one();
         }
-        while !shared.closed && (shared.park || shared.batch.trades.len() >= self.bound) {
+        while !shared.closed && (shared.park || shared.batch.is_full(self.bound)) {
             if shared.park && !shared.is_parked {
                 shared.is_parked = true;
                 self.parked.notify_one();
@@ -174,16 +205,23 @@ impl Gathering {
         self.lock().events.pop_front()
     }
 
-    /// Puts what has gathered in `batch`, which is empty, and tells of symbols that are new.
-    /// Returns whether the symbols were numbered anew: all of `known` are then forgotten.
+    /// An event that could not be heeded now: it comes first again.
+    pub(crate) fn put_back(&self, event: Event) {
+        self.lock().events.push_front(event);
+        self.arrived.notify_one();
+    }
+
+    /// Puts what has gathered in `batch`, which is empty, and tells of the symbols. Where `known` is
+    /// told that they were numbered anew, all earlier numbers are void.
     pub(crate) fn take(&self, batch: &mut Batch, mut known: impl FnMut(bool, &[Known])) {
         let mut shared = self.lock();
-        let anew = shared.symbols.known().len() > MAX_SYMBOLS && shared.batch.is_empty();
-        if anew {
-            shared.symbols.clear();
-        }
         std::mem::swap(&mut shared.batch, batch);
-        known(anew, shared.symbols.known());
+        known(std::mem::take(&mut shared.anew), shared.symbols.known());
+        if shared.symbols.known().len() > MAX_SYMBOLS {
+            // Nothing that gathers carries a number now.
+            shared.symbols.clear();
+            shared.anew = true;
+        }
         drop(shared);
         self.changed.notify_all();
     }
@@ -228,39 +266,41 @@ impl Gathering {
 }
 
 impl Shared {
-    /// Why this record shows that the log is another one.
+    /// Whether the record is one that the store remembers or an older one; an error says why it
+    /// shows that the log is another one.
     #[inline]
-    fn strange(&mut self, partition: i32, place: Place) -> Option<String> {
+    fn look(&mut self, partition: i32, place: Place) -> Result<bool, String> {
         let next = self.next.insert(partition, place.offset + 1);
         if let Some(next) = next
             && place.offset < next
         {
             let offset = place.offset;
-            return Some(format!("partition {partition} went back from {next} to {offset}"));
+            return Err(format!("partition {partition} went back from {next} to {offset}"));
         }
-        if let Some(remembered) = self.remembered.get(&partition)
-            && place.offset >= remembered.offset
-        {
-            let same = *remembered == place;
-            let passed = place.offset > remembered.offset;
-            let offset = remembered.offset;
-            self.remembered.remove(&partition);
-            if !same && !passed {
-                return Some(format!("another record stands at {offset} of partition {partition}"));
-            }
+        let Some(remembered) = self.remembered.get(&partition) else { return Ok(false) };
+        if place.offset < remembered.offset {
+            return Ok(true);
         }
-        None
+        let same = *remembered == place;
+        let offset = remembered.offset;
+        self.remembered.remove(&partition);
+        if same || place.offset > offset {
+            return Ok(same);
+        }
+        Err(format!("another record stands at {offset} of partition {partition}"))
     }
 
     #[inline]
-    fn add(&mut self, record: &Record<'_>, tick: &TickRecord<'_>) {
+    fn add(&mut self, record: &Record<'_>, tick: &TickRecord<'_>, known: bool) {
         let symbol = self.symbols.number(tick.symbol());
         let expected = self.symbols.partition(symbol);
         if record.partition() != expected {
             // Its order among the symbol's other trades is unknown.
             let (name, partition) = (tick.symbol(), record.partition());
-            let reason = format!("{name} belongs on partition {expected}, not {partition}");
-            self.bury(record, reason, "partition");
+            if !known {
+                let reason = format!("{name} belongs on partition {expected}, not {partition}");
+                self.bury(record, reason, "partition");
+            }
             return;
         }
         let offset = record.offset();
@@ -280,6 +320,7 @@ impl Shared {
             value: record.value().to_vec(),
             reason,
         };
+        self.batch.dead_bytes += letter.key.len() + letter.value.len();
         self.batch.dead.push((letter, label));
     }
 }

@@ -56,6 +56,7 @@ pub async fn follow<E: Effect>(
     let mut follower = Follower::new(
         effect,
         settings.consumer.topic.clone(),
+        settings.partitions,
         Arc::clone(&gathering),
         service.ready(E::NAME),
     );
@@ -90,7 +91,11 @@ pub async fn topics(
             }
             anyhow::Ok(partitions)
         };
-        match made.await {
+        let made = tokio::select! {
+            () = stopping.cancelled() => return Ok(None),
+            made = made => made,
+        };
+        match made {
             Ok(partitions) => return Ok(Some(partitions)),
             Err(error) => tracing::warn!("Kafka is not ready: {error:#}"),
         }

@@ -44,13 +44,13 @@ impl Poller {
         Ok(())
     }
 
-    /// Takes one record or event; false where none came in time.
+    /// Takes one record or event; false where none came in time or no more fits.
     #[inline]
     fn poll(&mut self, wait: Duration) -> bool {
         match self.consumer.next(wait) {
             Ok(Next::Record(record)) => {
                 let tick = self.decoder.decode(record.value());
-                self.gathering.push(&record, tick);
+                return self.gathering.push(&record, tick);
             }
             Ok(Next::Idle) => return false,
             Ok(Next::Assigned(partitions)) => self.gathering.tell(Event::Assigned(partitions)),

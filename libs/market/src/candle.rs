@@ -93,10 +93,6 @@ impl Candles {
         }
     }
 
-    pub fn interval(&self) -> i64 {
-        self.interval
-    }
-
     /// Puts back a candle that was stored. Wrong starts and expired ones are left out.
     pub fn restore(&mut self, start: i64, candle: Candle) {
         if start.rem_euclid(self.interval) != 0 || self.is_expired(start) {

@@ -72,7 +72,7 @@ impl SymbolState {
     #[inline]
     fn count_day(&mut self, trade: &Trade, stamp: Stamp) {
         match &mut self.day {
-            Some(day) if (day.start..day.start + DAY).contains(&trade.timestamp) => {
+            Some(day) if bucket(trade.timestamp, DAY) == day.start => {
                 day.candle.add(trade, stamp);
             }
             Some(day) if trade.timestamp < day.start => {}

@@ -122,8 +122,8 @@ proptest! {
         let whole = fold(&log);
         let cut = cut.min(log.len());
         let mut state = fold(&log[..cut]);
-        for index in cut.saturating_sub(back)..log.len() {
-            state.apply(&log[index], place(index));
+        for (index, trade) in log.iter().enumerate().skip(cut.saturating_sub(back)) {
+            state.apply(trade, place(index));
         }
         state.minutes.take_changes(|_, _| {});
         state.take_expired(|_| {});

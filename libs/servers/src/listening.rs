@@ -5,7 +5,7 @@ use std::fs;
 /// An answer at a port may be somebody else's: two stacks that start at the same moment choose the
 /// same free ports, and the loser must not take the winner's server for its own.
 pub(crate) fn listens(pid: u32, port: u16) -> bool {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path));
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let sockets: Vec<String> = tables
         .iter()
         .flatten()

@@ -39,11 +39,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until it listens at its address, it and nobody else, and `ready` says so. An early end
-    /// or a time-out is an error with the last lines of the log.
+    /// Waits for [`is_ready`](Self::is_ready). An early end or a time-out is an error with the last
+    /// lines of the log.
     pub fn wait_ready(&self, patience: Duration, ready: impl Fn() -> bool) -> anyhow::Result<()> {
         let outcome = poll(patience, || {
-            if self.listens() && ready() {
+            if self.is_ready(&ready) {
                 return Some(Ok(()));
             }
             // Reaped first: `is_alive` would throw the exit status away.
@@ -65,9 +65,10 @@ impl Running {
         }
     }
 
-    fn listens(&self) -> bool {
+    /// Whether it listens at its address, it and nobody else, and `ready` says so.
+    pub fn is_ready(&self, ready: impl Fn() -> bool) -> bool {
         let port = self.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        port.is_some_and(|port| listens(self.process.pid, port))
+        port.is_some_and(|port| listens(self.process.pid, port)) && ready()
     }
 
     /// Asks it to end, waits for `patience`, then kills it. True where it went by itself.

@@ -70,7 +70,6 @@ pub(crate) fn parse_place(text: &str) -> Option<Place> {
 pub struct Log {
     pub id: LogId,
     pub topic: String,
-    pub partitions: i32,
 }
 
 /// Redis holds another log than the broker.

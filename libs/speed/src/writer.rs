@@ -17,6 +17,9 @@ const SYMBOLS_A_CALL: usize = 500;
 /// Candles may be many a symbol: a load asks for this many symbols at once.
 const SYMBOLS_A_LOAD: usize = 200;
 
+/// Stands before the log id while a rebuild deletes what was held.
+const REBUILDING: &str = "rebuilding:";
+
 /// The processor's end: one connection, used for one batch after the other.
 ///
 /// After an error the connection is of no more use: connect again, drop every state that was
@@ -68,13 +71,9 @@ impl Writer {
         Ok(Self { connection, address: address.into(), log, retain_minutes, text: String::new() })
     }
 
-    pub fn log(&self) -> &Log {
-        &self.log
-    }
-
     /// Whether Redis is there and still follows this log.
     ///
-    /// Errors: [`Unavailable`], also where Redis has forgotten the log; [`market::AnotherLog`].
+    /// Errors: [`Unavailable`], also where Redis has forgotten the log or was rebuilt.
     pub async fn check(&mut self) -> anyhow::Result<()> {
         let id: Option<String> = redis::cmd("HGET")
             .arg(keys::log(&self.log.topic))
@@ -82,18 +81,12 @@ impl Writer {
             .query_async(&mut self.connection)
             .await
             .map_err(|error| unavailable(&self.address, &error))?;
-        match id {
-            Some(id) if id == self.log.id.as_str() => Ok(()),
-            Some(_) => Err(self.another_log()),
-            None => {
-                let reason = "it has lost what it held".to_owned();
-                Err(Unavailable { address: public(&self.address), reason }.into())
-            }
-        }
-    }
-
-    fn another_log(&self) -> anyhow::Error {
-        log::another(&self.log.topic, "it was told to follow another one meanwhile").into()
+        let reason = match id {
+            Some(id) if id == self.log.id.as_str() => return Ok(()),
+            Some(_) => "it follows the topic under another log id now",
+            None => "it has lost what it held",
+        };
+        Err(Unavailable { address: public(&self.address), reason: reason.into() }.into())
     }
 
     /// How far Redis has followed each partition; a partition never followed is absent.
@@ -134,8 +127,7 @@ impl Writer {
                 let state = state_fields::parse(&self.log.id, price, &candles, self.retain_minutes);
                 states.push(state.with_context(|| {
                     format!(
-                        "{} or {} holds what GoStocks did not write; delete both, or run \
-                         `processor rebuild`",
+                        "{} or {} holds what GoStocks did not write; run `processor rebuild`",
                         keys::price(symbol),
                         keys::candles(symbol)
                     )
@@ -149,7 +141,7 @@ impl Writer {
     ///
     /// Returns the indexes of the writes that were refused, because Redis has these symbols as of
     /// a newer position: their states must be loaded anew.
-    /// Errors: [`Unavailable`], or [`market::AnotherLog`] where Redis was told to follow another log.
+    /// Errors: [`Unavailable`], also where Redis was rebuilt or emptied meanwhile.
     pub async fn write(
         &mut self,
         writes: &mut [SymbolWrite<'_>],
@@ -166,7 +158,7 @@ impl Writer {
         }
         let answers: RedisResult<Vec<Vec<usize>>> =
             pipeline.query_async(&mut self.connection).await;
-        let answers = answers.map_err(|error| self.explain(&error))?;
+        let answers = answers.map_err(|error| unavailable(&self.address, &error))?;
         let refused = answers.into_iter().enumerate().flat_map(|(call, refused)| {
             refused.into_iter().map(move |index| call * SYMBOLS_A_CALL + index)
         });
@@ -219,16 +211,9 @@ impl Writer {
         }
     }
 
-    fn explain(&self, error: &RedisError) -> anyhow::Error {
-        if error.code() == Some("ANOTHERLOG") {
-            return self.another_log();
-        }
-        unavailable(&self.address, error)
-    }
-
     /// Forgets everything that Redis holds of the topic, and follows it from its start under a
-    /// new log id. Returns how many symbols were forgotten. A processor that still runs under the
-    /// old id is refused from then on.
+    /// new log id. Returns how many symbols were forgotten. A processor that runs meanwhile is
+    /// refused, connects again and goes on under the new id.
     pub async fn rebuild(address: &str, topic: &str, partitions: i32) -> anyhow::Result<usize> {
         let mut connection = open(address).await?;
         let failed = |error: RedisError| unavailable(address, &error);
@@ -239,35 +224,51 @@ impl Writer {
             .query_async(&mut connection)
             .await
             .map_err(failed)?;
-        let id = LogId::mint(previous.as_deref().and_then(LogId::parse).as_ref());
+        let previous = previous.as_deref().map(|id| id.trim_start_matches(REBUILDING));
+        let id = LogId::mint(previous.and_then(LogId::parse).as_ref());
+        // Nobody may write while keys are deleted: an id that no writer can have. It keeps the
+        // number, so that a rebuild that was cut short is made good by the next.
+        let closed = format!("{REBUILDING}{id}");
+        let partitions = partitions.to_string();
         redis::pipe()
             .atomic()
             .del(&key)
-            .hset_multiple(&key, &[("id", id.as_str()), ("partitions", &partitions.to_string())])
+            .hset_multiple(&key, &[("id", closed.as_str()), ("partitions", &partitions)])
             .query_async::<()>(&mut connection)
             .await
             .map_err(failed)?;
-        let mut forgotten = 0;
-        for pattern in ["price:{*}", "candles:{*}:1m"] {
-            let mut cursor = 0_u64;
-            loop {
-                let mut scan = redis::cmd("SCAN");
-                scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1_000);
-                let (next, keys): (u64, Vec<Vec<u8>>) =
-                    scan.query_async(&mut connection).await.map_err(failed)?;
-                if !keys.is_empty() {
-                    let mut unlink = redis::cmd("UNLINK");
-                    unlink.arg(&keys).query_async::<()>(&mut connection).await.map_err(failed)?;
-                }
-                forgotten += if pattern.starts_with("price") { keys.len() } else { 0 };
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
-            }
-        }
+        let forgotten = forget(&mut connection).await.map_err(failed)?;
+        redis::cmd("HSET")
+            .arg(&key)
+            .arg("id")
+            .arg(id.as_str())
+            .query_async::<()>(&mut connection)
+            .await
+            .map_err(failed)?;
         Ok(forgotten)
     }
+}
+
+/// Deletes every symbol's keys; returns how many symbols there were.
+async fn forget(connection: &mut MultiplexedConnection) -> RedisResult<usize> {
+    let mut forgotten = 0;
+    for pattern in ["price:{*}", "candles:{*}:1m"] {
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1_000);
+            let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
+            if !keys.is_empty() {
+                redis::cmd("UNLINK").arg(&keys).query_async::<()>(connection).await?;
+            }
+            forgotten += if pattern.starts_with("price") { keys.len() } else { 0 };
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+    }
+    Ok(forgotten)
 }
 
 async fn open(address: &str) -> anyhow::Result<MultiplexedConnection> {
@@ -305,6 +306,10 @@ async fn follow(
         .query_async(connection)
         .await
         .map_err(failed)?;
+    if id.starts_with(REBUILDING) {
+        let reason = "it is being rebuilt; where that was cut short, run `processor rebuild` again";
+        return Err(Unavailable { address: public(address), reason: reason.into() }.into());
+    }
     let id = LogId::parse(&id).ok_or_else(|| anyhow!("{key} holds id = {id:?}, not a log id"))?;
     if id == fresh {
         tracing::info!(topic, log = %id, "Redis begins to follow the topic");
@@ -313,7 +318,7 @@ async fn follow(
         let reason = format!("it had {stored} partitions and has {partitions} now");
         return Err(log::another(topic, reason).into());
     }
-    Ok(Log { id, topic: topic.into(), partitions })
+    Ok(Log { id, topic: topic.into() })
 }
 
 fn unavailable(address: &str, error: &RedisError) -> anyhow::Error {

@@ -1,5 +1,7 @@
+use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use servers::cargo;
 
@@ -8,11 +10,20 @@ use crate::scratch::{build_folder, workspace};
 /// Set by whoever has just built every program: then nothing is built again.
 const BUILT: &str = "GOSTOCKS_BINARIES";
 
-/// The path of one of the workspace's programs, built now if its source has changed.
+/// The path of one of the workspace's programs, built if its source has changed since; once in the
+/// life of a test program.
 ///
 /// # Panics
 /// Where it does not build.
 pub fn binary(name: &str) -> PathBuf {
+    static KNOWN: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    // Held over the build: two tests that want the same program build it once. A build that failed
+    // is tried, and fails, again.
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(name.to_owned()).or_insert_with(|| build(name)).clone()
+}
+
+fn build(name: &str) -> PathBuf {
     if let Some(folder) = env::var_os(BUILT) {
         return PathBuf::from(folder).join(name);
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -15,8 +15,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use servers::kafka::Distribution;
 use servers::{Lifetime, kafka};
 
-use crate::scratch;
 use crate::server::{PATIENCE, Server};
+use crate::{eventually_some, scratch};
 
 /// Where the tests find a Kafka that already runs. `cargo stack test` starts one for all of them.
 const SHARED: &str = "GOSTOCKS_TEST_KAFKA";
@@ -118,18 +118,13 @@ impl Kafka {
             .set("enable.auto.commit", "false")
             .create()
             .expect("a consumer");
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
-        let partitions: Vec<i32> = metadata
-            .topics()
-            .iter()
-            .flat_map(rdkafka::metadata::MetadataTopic::partitions)
-            .map(rdkafka::metadata::MetadataPartition::id)
-            .collect();
         let mut missing = 0;
         let mut assignment = TopicPartitionList::new();
-        for partition in partitions {
-            let (low, high) =
-                consumer.fetch_watermarks(topic, partition, PATIENCE).expect("watermarks");
+        for partition in partitions(&consumer, topic) {
+            // A topic that was made this moment may still be without a leader.
+            let (low, high) = eventually_some(PATIENCE, "a leader of the partition", || {
+                consumer.fetch_watermarks(topic, partition, PATIENCE).ok()
+            });
             missing += high - low;
             assignment
                 .add_partition_offset(topic, partition, Offset::Beginning)
@@ -171,9 +166,31 @@ impl Kafka {
         producer.flush(PATIENCE).expect("an acknowledgement of every record");
     }
 
+    /// Sets a group that has no members back to the start of the topic.
+    pub fn rewind(&self, topic: &str, group: &str) {
+        let consumer: BaseConsumer = self
+            .client()
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("a consumer");
+        let mut offsets = TopicPartitionList::new();
+        for partition in partitions(&consumer, topic) {
+            let begin = Offset::Offset(0);
+            offsets.add_partition_offset(topic, partition, begin).expect("a partition");
+        }
+        consumer.commit(&offsets, CommitMode::Sync).expect("a group without members");
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
         config
     }
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+    let topics = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+    topics.map(rdkafka::metadata::MetadataPartition::id).collect()
 }

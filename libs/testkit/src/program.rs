@@ -45,15 +45,26 @@ impl Program {
         let metrics = given
             .map_or_else(|| format!("127.0.0.1:{}", free_port()), |(_, value)| (*value).to_owned());
         let mut command = Command::new(binary(name));
+        command.args(arguments);
+        let settings = [&[("METRICS_ADDR", metrics.as_str())], settings].concat();
+        Self::launch(folder, name, command, &settings)
+    }
+
+    /// Starts a program that is not the workspace's, such as a script.
+    pub fn start_foreign(name: &str, command: Command) -> Self {
+        Self::launch(&scratch::folder(name), name, command, &[])
+    }
+
+    fn launch(folder: &Path, name: &str, mut command: Command, settings: &[(&str, &str)]) -> Self {
         command
-            .args(arguments)
             .env_clear()
             .envs(INHERITED.iter().filter_map(|key| Some((*key, env::var_os(key)?))))
-            .env("METRICS_ADDR", &metrics)
             .envs(settings.iter().copied())
             .current_dir(folder);
         let process = launch(command, &folder.join("log"), Lifetime::Bound)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let metrics = settings.iter().rfind(|(key, _)| *key == "METRICS_ADDR");
+        let metrics = metrics.map_or_else(String::new, |(_, value)| (*value).to_owned());
         Self { name: name.to_owned(), process, exit: None, metrics, folder: folder.to_owned() }
     }
 

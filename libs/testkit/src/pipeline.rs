@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::oracle::{self, LoggedTrade};
+use crate::{
+    Kafka, Program, Recording, Server, eventually, eventually_some, free_port, http, redis,
+};
+
+/// Long enough for a group to give up a dead member, beside a busy compiler.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The programs between a feed and a price, on a topic and a Redis of their own.
+///
+/// Their ports are the same over restarts, so that each finds the next one's new life.
+#[derive(Debug)]
+pub struct Pipeline {
+    kafka: Kafka,
+    topic: String,
+    redis: Server,
+    feed: u16,
+    gateway: u16,
+}
+
+impl Pipeline {
+    /// The topic does not exist yet: the programs make it.
+    pub fn new(brokers: &str, hint: &str) -> Self {
+        let kafka = Kafka::at(brokers);
+        let topic = kafka.topic_name(hint);
+        Self { kafka, topic, redis: redis(), feed: free_port(), gateway: free_port() }
+    }
+
+    pub fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub fn redis(&mut self) -> &mut Server {
+        &mut self.redis
+    }
+
+    /// The name of a consumer group, for the tests share a broker.
+    pub fn group(&self, name: &str) -> String {
+        format!("{name}-{}", self.topic)
+    }
+
+    /// Where [`ingestor`](Self::ingestor) looks for its feed.
+    pub fn feed_port(&self) -> u16 {
+        self.feed
+    }
+
+    /// `loadgen feed` of that recording.
+    pub fn feed(&self, recording: &Recording, arguments: &[&str]) -> Program {
+        let listen = format!("127.0.0.1:{}", self.feed);
+        let file = recording.path().to_str().expect("a path in UTF-8");
+        let fixed = ["feed", "--listen", listen.as_str(), "--file", file];
+        let mut feed = Program::start("loadgen", &[&fixed, arguments].concat(), &[]);
+        feed.wait_for_log("feed listening");
+        feed
+    }
+
+    /// The settings of [`ingestor`](Self::ingestor) but for those of the test. It comes back to a
+    /// feed that has turned it away at once.
+    pub fn ingestor(&self, symbols: &str, settings: &[(&str, &str)]) -> Program {
+        let url = format!("ws://127.0.0.1:{}/?token=SECRET", self.feed);
+        let fixed = [
+            ("FEED_URL", url.as_str()),
+            ("FEED_BACKOFF", "50ms"),
+            ("FEED_REFUSED_BACKOFF", "50ms"),
+            ("SYMBOLS", symbols),
+            ("KAFKA_BROKERS", self.kafka.brokers()),
+            ("KAFKA_TOPIC", &self.topic),
+        ];
+        Program::start("ingestor", &[], &[&fixed, settings].concat())
+    }
+
+    pub fn processor(&self, group: &str) -> Program {
+        let settings = [
+            ("KAFKA_BROKERS", self.kafka.brokers()),
+            ("KAFKA_TOPIC", &self.topic),
+            ("KAFKA_GROUP", &self.group(group)),
+            ("REDIS_ADDR", self.redis.address()),
+        ];
+        Program::start("processor", &[], &settings)
+    }
+
+    pub fn gateway(&self) -> Program {
+        let port = self.gateway.to_string();
+        let settings = [("PORT", port.as_str()), ("REDIS_ADDR", self.redis.address())];
+        Program::start("gateway", &[], &settings)
+    }
+
+    /// The gateway's status and JSON. `None` where it does not answer.
+    pub fn get(&self, path: &str) -> Option<(u16, Value)> {
+        let (status, body) = http::get(&format!("127.0.0.1:{}", self.gateway), path).ok()?;
+        Some((status, serde_json::from_str(&body).expect("JSON")))
+    }
+
+    /// The trades that have reached the log; each symbol's in order.
+    pub fn logged(&self) -> Vec<LoggedTrade> {
+        oracle::trades(&self.kafka.records(&self.topic))
+    }
+
+    /// Waits until so many trades have reached the log.
+    #[track_caller]
+    pub fn wait_logged(&self, count: usize) -> Vec<LoggedTrade> {
+        eventually_some(PATIENCE, &format!("{count} trades are on the log"), || {
+            Some(self.logged()).filter(|trades| trades.len() >= count)
+        })
+    }
+
+    /// Waits until the processor has read the whole topic again, whatever it thought of it.
+    #[track_caller]
+    pub fn wait_read(&self, processor: &Program) {
+        let records = self.kafka.records(&self.topic).len();
+        eventually(PATIENCE, "the whole topic is read", || {
+            processor.metric("gostocks_records_consumed_total") as usize >= records
+        });
+    }
+
+    /// Waits until Redis holds exactly what the log says. The log must not grow meanwhile.
+    #[track_caller]
+    pub fn check_redis(&self, when: &str) {
+        let expected = oracle::expected(&self.logged());
+        let mut stored = Default::default();
+        let same = servers::poll(PATIENCE, || {
+            stored = oracle::stored(self.redis.address());
+            (stored == expected).then_some(())
+        });
+        if same.is_none() {
+            for (symbol, expected) in &expected {
+                assert_eq!(stored.get(symbol), Some(expected), "{when}: {symbol}");
+            }
+            panic!("{when}: Redis holds symbols that the log does not");
+        }
+    }
+
+    /// Waits until the gateway answers with what the log says is each symbol's latest price.
+    #[track_caller]
+    pub fn check_prices(&self, when: &str) {
+        for (symbol, expected) in oracle::expected(&self.logged()) {
+            let path = format!("/price/{}", percent_encoded(&symbol));
+            eventually(PATIENCE, &format!("{when}: the price of {symbol}"), || {
+                self.get(&path).is_some_and(|(status, body)| {
+                    status == 200
+                        && body["symbol"] == symbol.as_str()
+                        && body["price"] == expected.price
+                        && body["timestamp"] == expected.timestamp
+                })
+            });
+        }
+    }
+}
+
+/// Every byte, so that nothing in a symbol means something in a path.
+fn percent_encoded(symbol: &str) -> String {
+    symbol.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
