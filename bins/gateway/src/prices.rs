@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use market::Symbol;
 use metrics::Histogram;
 use service::{ReadyFlag, catalogue};
-use speed::{LatestPrice, Reader, Unavailable};
+use speed::{LatestPrice, ReadError, Reader};
 use tokio_util::sync::CancellationToken;
 
 /// How often Redis is asked whether it is there, and so how long a change goes unnoticed.
@@ -27,7 +27,7 @@ impl Prices {
         Self { reader, read_seconds, logged: Mutex::default() }
     }
 
-    pub(crate) async fn latest(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, Unavailable> {
+    pub(crate) async fn latest(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, ReadError> {
         let started = Instant::now();
         let price = self.reader.price(symbol).await;
         match &price {
@@ -37,7 +37,7 @@ impl Prices {
         price
     }
 
-    fn log(&self, error: &Unavailable) {
+    fn log(&self, error: &impl std::fmt::Display) {
         let now = Instant::now();
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.is_none_or(|at| now.duration_since(at) >= LOG_EVERY) {

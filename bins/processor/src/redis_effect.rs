@@ -80,9 +80,14 @@ impl Effect for RedisEffect {
         self.applier.forget(partitions);
     }
 
-    fn count_failure(&self) {
-        self.applier.count_failure();
-        catalogue::REDIS_RESETS.with("reason", "unavailable").counter().increment(1);
+    fn count_failure(&self, trouble: &anyhow::Error) {
+        let reason = if trouble.is::<speed::Unavailable>() {
+            self.applier.count_failure();
+            "redis"
+        } else {
+            "kafka"
+        };
+        catalogue::RESETS.with("reason", reason).counter().increment(1);
     }
 
     fn another_log(&self, reason: String) -> AnotherLog {

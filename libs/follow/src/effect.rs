@@ -43,8 +43,8 @@ pub trait Effect: Send {
     /// Drops what is held of these partitions, or of all.
     fn forget(&mut self, partitions: Option<&[i32]>);
 
-    /// Counts that everything had to be forgotten.
-    fn count_failure(&self);
+    /// Counts that everything had to be forgotten, by what made it so.
+    fn count_failure(&self, trouble: &anyhow::Error);
 
     /// The log is not the one that the effect's store follows.
     fn another_log(&self, reason: String) -> AnotherLog;

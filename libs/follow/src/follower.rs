@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use broker::{Consumer, Start};
 use market::{AnotherLog, Place};
-use service::ReadyFlag;
+use service::{ReadyFlag, catalogue};
 use tokio_util::sync::CancellationToken;
 
 use crate::Effect;
@@ -103,7 +103,7 @@ impl<E: Effect> Follower<E> {
             };
             // The store may answer and yet fail each time: that must not become a busy loop.
             wait = if self.applied { BACKOFF.start } else { (wait * 2).min(BACKOFF.end) };
-            self.effect.count_failure();
+            self.effect.count_failure(&trouble);
             tracing::warn!("reading the log again from what is stored: {trouble:#}");
             self.ready.clear(format!("{trouble:#}"));
             // Nothing is fetched meanwhile; the polls go on, so that the group keeps us.
@@ -207,7 +207,10 @@ impl<E: Effect> Follower<E> {
         self.effect.forget(Some(partitions));
         self.assigned.retain(|partition| !partitions.contains(partition));
         self.started.retain(|partition| !partitions.contains(partition));
-        consumer.release(partitions)
+        consumer.release(partitions)?;
+        // Whoever has them tells how far they are.
+        partitions.iter().for_each(|partition| lag(*partition, 0));
+        Ok(())
     }
 
     async fn start(&mut self, partitions: &[i32], consumer: &Arc<Consumer>) -> anyhow::Result<()> {
@@ -314,6 +317,11 @@ fn start_of(
         tracing::warn!(partition, lost, "records expired before they were read");
     }
     Ok(if start < low { Start::Beginning } else { Start::At(start) })
+}
+
+pub(crate) fn lag(partition: i32, records: i64) {
+    let gauge = catalogue::CONSUMER_LAG.with("partition", partition.to_string()).gauge();
+    gauge.set(records as f64);
 }
 
 /// Another log is for a person to decide; anything else is tried again.

@@ -39,7 +39,7 @@ catalogue! {
     REDIS_BATCHES: counter "gostocks_redis_batches_total" ["outcome"] "Batches written to Redis, by outcome.";
     REDIS_REFUSED: counter "gostocks_redis_refused_total" [] "Symbol writes that Redis refused, having a later position.";
     REDIS_WRITE: latency_histogram "gostocks_redis_write_seconds" [] "Time to write one batch to Redis.";
-    REDIS_RESETS: counter "gostocks_redis_resets_total" ["reason"] "Times the cached state was dropped and the log read again, by reason.";
+    RESETS: counter "gostocks_resets_total" ["reason"] "Times the state in memory was dropped and the log read again from what is stored, by what was away.";
     CONSUMER_LAG: gauge "gostocks_consumer_lag_records" ["partition"] "Records between the last one applied and the partition's end.";
     SYMBOLS: gauge "gostocks_symbols" [] "Symbols whose state is held in memory.";
 
