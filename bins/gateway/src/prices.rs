@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use market::Symbol;
 use metrics::Histogram;
 use service::{ReadyFlag, catalogue};
-use speed::{LatestPrice, Reader, Unavailable};
+use speed::{LatestPrice, ReadError, Reader};
 use tokio_util::sync::CancellationToken;
 
 use crate::sparingly::Sparingly;
@@ -26,7 +26,7 @@ impl Prices {
         Self { reader, read_seconds, log: Sparingly::default() }
     }
 
-    pub(crate) async fn latest(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, Unavailable> {
+    pub(crate) async fn latest(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, ReadError> {
         let started = Instant::now();
         let price = self.reader.price(symbol).await;
         match &price {
@@ -36,7 +36,7 @@ impl Prices {
         price
     }
 
-    fn log(&self, error: &Unavailable) {
+    fn log(&self, error: &impl std::fmt::Display) {
         if self.log.is_due() {
             tracing::warn!("cannot read prices: {error}");
         }

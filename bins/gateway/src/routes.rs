@@ -12,7 +12,7 @@ use market::Symbol;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use service::Service;
-use speed::LatestPrice;
+use speed::{LatestPrice, ReadError};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -113,9 +113,13 @@ async fn price(State(prices): State<Arc<Prices>>, uri: Uri) -> Result<impl IntoR
             let detail = format!("no trade of {symbol} has been seen");
             Err(Problem::new(StatusCode::NOT_FOUND, detail))
         }
-        Err(speed::Unavailable { .. }) => {
+        Err(ReadError::Unavailable(_)) => {
             let detail = "the store of prices is away; try again";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+        }
+        Err(ReadError::Foreign { .. }) => {
+            let detail = "what is stored of this symbol is damaged; it has been logged";
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
         }
     }
 }

@@ -105,13 +105,16 @@ fn a_price_is_served_under_every_spelling_of_its_symbol() {
 }
 
 #[test]
-fn a_key_that_is_not_ours_is_no_price() {
+fn a_key_that_is_not_ours_is_no_price_and_no_outage() {
     let redis = testkit::redis();
     store(&redis, "AAPL", "NaN", "1700000000000");
     store(&redis, "MSFT", "150", "yesterday");
     let gateway = Gateway::start(&redis, "500ms");
-    assert_eq!(gateway.get("/price/AAPL").0, 503);
-    assert_eq!(gateway.get("/price/MSFT").0, 503);
+    assert_eq!(gateway.get("/price/AAPL").0, 500);
+    assert_eq!(gateway.get("/price/MSFT").0, 500);
+    assert_eq!(gateway.get("/readyz").0, 200);
+    let log = gateway.program.log();
+    assert!(log.contains("price:{AAPL} holds what GoStocks did not write"), "{log}");
 }
 
 #[test]

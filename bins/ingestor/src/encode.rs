@@ -97,7 +97,8 @@ impl Encoder {
             {
                 return Err(failure);
             }
-            self.gatherer.drain(|key, value, _, received_at| log.send(key, value, received_at))?;
+            self.gatherer.drain(|key, value, received_at| log.send(key, value, received_at))?;
+            self.meters.frames_queued.set(frames.len() as f64);
         }
     }
 

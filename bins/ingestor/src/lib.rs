@@ -50,11 +50,10 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let (sender, mut frames) = mpsc::channel(FRAMES_IN_FLIGHT);
     let mut encoder = Encoder::new(config.ticks_per_record);
     let runtime = tokio::runtime::Handle::current();
-    // The rest of the deadline is for the feed's farewell, before, and the end of the program.
-    let flush_within = service.shutdown_timeout().mul_f64(0.8);
+    let draining = service.clone();
     let encoding = move || {
         encoder.run(&runtime, &mut frames, &*producer)?;
-        producer.flush(flush_within)
+        producer.flush(draining.drain_deadline())
     };
     service.thread("encode", encoding).context("cannot start a thread")?;
 

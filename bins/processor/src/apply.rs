@@ -56,7 +56,7 @@ impl Applier {
         self.bury(batch).await?;
         self.write(writer, batch).await?;
         self.states.put_back(&mut self.touched);
-        self.meters.symbols.set(self.states.len() as f64);
+        self.meters.symbols.set(self.states.held() as f64);
         self.meters.count(batch, now());
         Ok(())
     }

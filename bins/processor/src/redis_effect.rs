@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use broker::DeadLetters;
-use follow::{Batch, Effect, Known};
+use follow::{Batch, Effect, Known, Places};
 use market::{AnotherLog, Place};
 use service::catalogue;
 use speed::Writer;
@@ -59,30 +59,37 @@ impl Effect for RedisEffect {
         self.applier.know(anew, known);
     }
 
-    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<()> {
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Places> {
         let writer = self.writer.as_mut().context("not connected to Redis")?;
-        self.applier.apply(writer, batch).await
+        self.applier.apply(writer, batch).await?;
+        Ok(batch.places.iter().map(|(partition, place)| (*partition, *place)).collect())
     }
 
     async fn wait(&mut self) {
         tokio::time::sleep(IDLE_CHECK).await;
     }
 
-    async fn work(&mut self) -> anyhow::Result<()> {
-        self.writer()?.check().await
+    async fn work(&mut self) -> anyhow::Result<Places> {
+        self.writer()?.check().await?;
+        Ok(Places::new())
     }
 
-    async fn end(&mut self, _: &[i32]) -> anyhow::Result<()> {
-        Ok(())
+    async fn end(&mut self, _: &[i32]) -> anyhow::Result<Places> {
+        Ok(Places::new())
     }
 
     fn forget(&mut self, partitions: Option<&[i32]>) {
         self.applier.forget(partitions);
     }
 
-    fn count_failure(&self) {
-        self.applier.count_failure();
-        catalogue::REDIS_RESETS.with("reason", "unavailable").counter().increment(1);
+    fn count_failure(&self, trouble: &anyhow::Error) {
+        let reason = if trouble.is::<speed::Unavailable>() {
+            self.applier.count_failure();
+            "redis"
+        } else {
+            "kafka"
+        };
+        catalogue::RESETS.with("reason", reason).counter().increment(1);
     }
 
     fn another_log(&self, reason: String) -> AnotherLog {

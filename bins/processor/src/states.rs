@@ -5,6 +5,8 @@ use market::{Symbol, SymbolState};
 #[derive(Debug, Default)]
 pub(crate) struct States {
     slots: Vec<Slot>,
+    /// How many of them have a state.
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,7 @@ impl States {
     pub(crate) fn know(&mut self, anew: bool, known: &[Known]) {
         if anew {
             self.slots.clear();
+            self.held = 0;
         }
         self.slots.extend(known.iter().skip(self.slots.len()).map(|known| Slot {
             symbol: known.symbol.clone(),
@@ -49,6 +52,7 @@ impl States {
             if slot.touched != batch_number {
                 slot.touched = batch_number;
                 let state = slot.state.take();
+                self.held -= usize::from(state.is_some());
                 touched.push(Touched { number: gathered.symbol, state, changed: false });
             }
         }
@@ -56,6 +60,7 @@ impl States {
 
     pub(crate) fn put_back(&mut self, touched: &mut Vec<Touched>) {
         for touched in touched.drain(..) {
+            self.held += usize::from(touched.state.is_some());
             self.slots[touched.number as usize].state = touched.state;
         }
     }
@@ -68,6 +73,11 @@ impl States {
         self.slots[number as usize].partition
     }
 
+    /// How many symbols' states are held.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
     /// How many symbols there are numbers for.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
@@ -77,7 +87,7 @@ impl States {
     pub(crate) fn forget(&mut self, partitions: Option<&[i32]>) {
         for slot in &mut self.slots {
             if partitions.is_none_or(|partitions| partitions.contains(&slot.partition)) {
-                slot.state = None;
+                self.held -= usize::from(slot.state.take().is_some());
             }
         }
     }

@@ -71,6 +71,17 @@ impl Rig {
     }
 
     #[track_caller]
+    fn rebuild(&self) {
+        let settings = [
+            ("KAFKA_BROKERS", self.kafka.brokers()),
+            ("KAFKA_TOPIC", &self.topic),
+            ("REDIS_ADDR", self.redis.address()),
+        ];
+        let mut rebuild = Program::start("processor", &["rebuild"], &settings);
+        assert_eq!(rebuild.wait_exit(PATIENCE), Exit::Code(0), "{}", rebuild.log());
+    }
+
+    #[track_caller]
     fn check(&self, when: &str) {
         let expected = oracle::expected(&oracle::trades(&self.kafka.records(&self.topic)));
         let mut stored = Default::default();
@@ -228,13 +239,54 @@ fn another_log_is_noticed_and_rebuilt_by_one_command() {
         assert!(processor.log().contains("another record stands at"), "{}", processor.log());
         assert_eq!(oracle::stored(rig.redis.address()), before, "nothing of it is written");
     }
-    let settings = [
-        ("KAFKA_BROKERS", rig.kafka.brokers()),
-        ("KAFKA_TOPIC", &rig.topic),
-        ("REDIS_ADDR", rig.redis.address()),
-    ];
-    let mut rebuild = Program::start("processor", &["rebuild"], &settings);
-    assert_eq!(rebuild.wait_exit(PATIENCE), Exit::Code(0), "{}", rebuild.log());
+    rig.rebuild();
     let _processor = rig.processor();
     rig.check("after the rebuild");
+}
+
+#[test]
+fn a_rebuild_while_processors_run_ends_in_the_same_state() {
+    let mut rig = Rig::new("rebuild");
+    rig.trade(2_000);
+    let mut processor = rig.processor();
+    rig.check("before");
+    for _ in 0..3 {
+        rig.trade(300);
+        rig.rebuild();
+        rig.trade(300);
+    }
+    rig.check("after three rebuilds");
+    assert!(processor.is_alive(), "it went on under each new log id");
+}
+
+#[test]
+fn a_record_as_large_as_kafka_takes_can_be_put_aside() {
+    let mut rig = Rig::new("large");
+    let large = vec![0xff_u8; 990_000];
+    rig.kafka.produce(&rig.topic, [("AAPL", large.as_slice())]);
+    rig.trade(100);
+    let processor = rig.processor();
+    rig.check("what follows it");
+    let dead = format!("{}.dead", rig.topic);
+    eventually(PATIENCE, "the dead letter is counted", || {
+        processor.metric("gostocks_records_dead_total") as usize == 1
+    });
+    let letters = rig.kafka.records(&dead);
+    assert_eq!(letters.len(), 1);
+}
+
+#[test]
+fn a_topic_with_more_partitions_is_another_log() {
+    let mut rig = Rig::new("grown");
+    rig.trade(300);
+    let mut processor = rig.processor();
+    rig.check("with six partitions");
+    processor.terminate();
+    let before = oracle::stored(rig.redis.address());
+    rig.kafka.grow_topic(&rig.topic, 8);
+    let mut processor = rig.processor();
+    assert_eq!(processor.wait_exit(PATIENCE), Exit::Code(1));
+    let log = processor.log();
+    assert!(log.contains("it had 6 partitions and has 8 now"), "{log}");
+    assert_eq!(oracle::stored(rig.redis.address()), before, "nothing was written");
 }

@@ -81,7 +81,11 @@ impl From<Start> for Offset {
 /// A record, borrowed from the receive buffer.
 pub struct Record<'a>(BorrowedMessage<'a>);
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    pub(crate) fn new(message: BorrowedMessage<'a>) -> Self {
+        Self(message)
+    }
+
     #[inline]
     pub fn partition(&self) -> i32 {
         self.0.partition()

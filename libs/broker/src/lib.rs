@@ -13,6 +13,8 @@ mod consumer;
 mod dead;
 mod partition;
 mod producer;
+mod publisher;
+mod reader;
 mod statistics;
 mod topic;
 
@@ -20,4 +22,6 @@ pub use consumer::{Consumer, ConsumerSettings, Lag, Next, Record, Start};
 pub use dead::{DeadLetter, DeadLetters};
 pub use partition::partition_of;
 pub use producer::{DeliveryFailed, Producer, ProducerMetrics, ProducerSettings};
+pub use publisher::{Publication, Publisher};
+pub use reader::TopicReader;
 pub use topic::{TopicSpec, ensure_topic};

@@ -262,21 +262,22 @@ impl Producer {
         Ok(())
     }
 
-    /// Waits until everything sent is acknowledged.
-    pub fn flush(&self, deadline: Duration) -> anyhow::Result<()> {
-        self.client.flush(deadline).or_else(|error| match error {
+    /// Waits until everything sent is acknowledged; it is an error where that is not so by then.
+    pub fn flush(&self, deadline: Instant) -> anyhow::Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.client.flush(left).or_else(|error| match error {
             // Counted below, with what is left.
             KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut) => Ok(()),
             error => Err(error),
         })?;
-        let until = Instant::now() + Duration::from_secs(1);
-        self.deliveries.wait_until(Some(until), |state| state.in_flight == 0);
+        // The queue is empty a moment before the last delivery is heard.
+        self.deliveries.wait_until(Some(deadline), |state| state.in_flight == 0);
         let state = self.deliveries.lock();
         if let Some(reason) = &state.failure {
             return Err(self.failed(reason.clone()).into());
         }
         if state.in_flight > 0 {
-            bail!("{} records were not acknowledged within {deadline:?}", state.in_flight);
+            bail!("{} records were not acknowledged in time", state.in_flight);
         }
         Ok(())
     }

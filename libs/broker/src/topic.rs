@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -20,14 +21,49 @@ pub struct TopicSpec {
     pub retention_bytes: Option<u64>,
 }
 
-/// Creates the topic if it is missing; returns how many partitions it has.
+/// Creates the topic if it is missing; returns how many partitions it has. One that exists needs
+/// no right to create.
 ///
 /// Waits for the broker: errors only when it cannot be reached within ten seconds or refuses.
 pub async fn ensure_topic(brokers: &str, spec: &TopicSpec) -> anyhow::Result<i32> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
+        // Asking for a topic must not make it: it would get the broker's defaults.
+        .set("allow.auto.create.topics", "false")
         .create()
         .context("cannot make a Kafka client")?;
+    let admin = Arc::new(admin);
+    let found = look_up(&admin, &spec.name, partition_count).await?;
+    let partitions = match found {
+        0 => {
+            create(&admin, brokers, spec).await?;
+            look_up(&admin, &spec.name, wait_for_partitions).await?
+        }
+        found => found,
+    };
+    if partitions != spec.partitions {
+        tracing::warn!(
+            topic = spec.name,
+            partitions,
+            wanted = spec.partitions,
+            "the topic exists with another number of partitions, which stays as it is"
+        );
+    }
+    Ok(partitions)
+}
+
+type Admin = AdminClient<DefaultClientContext>;
+
+async fn look_up(
+    admin: &Arc<Admin>,
+    name: &str,
+    look: fn(&Admin, &str) -> anyhow::Result<i32>,
+) -> anyhow::Result<i32> {
+    let (admin, name) = (Arc::clone(admin), name.to_owned());
+    tokio::task::spawn_blocking(move || look(&admin, &name)).await?
+}
+
+async fn create(admin: &Admin, brokers: &str, spec: &TopicSpec) -> anyhow::Result<()> {
     let retention = spec.retention.map_or("-1".into(), |time| time.as_millis().to_string());
     let bytes = spec.retention_bytes.map_or("-1".into(), |bytes| bytes.to_string());
     // The broker's own default replication: one machine has one, a cluster has its own rule.
@@ -49,30 +85,26 @@ pub async fn ensure_topic(brokers: &str, spec: &TopicSpec) -> anyhow::Result<i32
             Err((name, code)) => bail!("Kafka at {brokers} does not create topic {name}: {code}"),
         }
     }
-    let name = spec.name.clone();
-    let partitions = tokio::task::spawn_blocking(move || partition_count(&admin, &name)).await??;
-    if partitions != spec.partitions {
-        tracing::warn!(
-            topic = spec.name,
-            partitions,
-            wanted = spec.partitions,
-            "the topic exists with another number of partitions, which stays as it is"
-        );
-    }
-    Ok(partitions)
+    Ok(())
+}
+
+/// 0 where there is no such topic.
+fn partition_count(admin: &Admin, name: &str) -> anyhow::Result<i32> {
+    let metadata = admin
+        .inner()
+        .fetch_metadata(Some(name), ADMIN_TIMEOUT)
+        .with_context(|| format!("cannot read the metadata of topic {name}"))?;
+    let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+    let partitions = topic.map_or(0, |topic| topic.partitions().len());
+    i32::try_from(partitions).context("more partitions than Kafka allows")
 }
 
 /// A topic just made may take a moment to show up at every broker.
-fn partition_count(admin: &AdminClient<DefaultClientContext>, name: &str) -> anyhow::Result<i32> {
+fn wait_for_partitions(admin: &Admin, name: &str) -> anyhow::Result<i32> {
     for _ in 0..20 {
-        let metadata = admin
-            .inner()
-            .fetch_metadata(Some(name), ADMIN_TIMEOUT)
-            .with_context(|| format!("cannot read the metadata of topic {name}"))?;
-        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-        let partitions = topic.map_or(0, |topic| topic.partitions().len());
+        let partitions = partition_count(admin, name)?;
         if partitions > 0 {
-            return i32::try_from(partitions).context("more partitions than Kafka allows");
+            return Ok(partitions);
         }
         std::thread::sleep(Duration::from_millis(250));
     }

@@ -29,6 +29,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 type Stream = TokioIo<Upgraded>;
 type Reader = WebSocketRead<ReadHalf<Stream>>;
 type Writer = WebSocketWrite<WriteHalf<Stream>>;
+type Room<'a> = mpsc::Permit<'a, Received>;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -178,6 +179,10 @@ impl Reading {
     ) -> Disconnect {
         let mut warned = false;
         let mut reply = |frame: Frame<'static>| replies.send(frame);
+        let frames = self.frames.clone();
+        // The room comes before the frame: what has been read is always handed over, so that an
+        // end of the connection, ours or the feed's, drops nothing.
+        let Some(mut room) = self.room(&frames).await else { return Disconnect::Stopped };
         loop {
             let frame = match reader.read_frame(&mut reply).await {
                 Ok(frame) => frame,
@@ -202,27 +207,29 @@ impl Reading {
                     }
                 }
             };
-            if let Some(payload) = message
-                && let Err(why) = self.hand_over(payload).await
-            {
-                return why;
-            }
+            let Some(payload) = message else { continue };
+            let received_at = unix_nanos();
+            self.pulse.message(self.opened.elapsed());
+            self.metrics.frames.increment(1);
+            self.metrics.bytes.increment(payload.len() as u64);
+            room.send(Received { payload, received_at });
+            room = match self.room(&frames).await {
+                Some(room) => room,
+                None => return Disconnect::Stopped,
+            };
         }
     }
 
-    async fn hand_over(&self, payload: bytes::BytesMut) -> Result<(), Disconnect> {
-        let received_at = unix_nanos();
-        self.pulse.message(self.opened.elapsed());
-        self.metrics.frames.increment(1);
-        self.metrics.bytes.increment(payload.len() as u64);
-        match self.frames.try_send(Received { payload, received_at }) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Disconnect::Stopped),
-            Err(mpsc::error::TrySendError::Full(received)) => {
+    /// Waits until the queue takes one more; `None` where nobody takes from it.
+    async fn room<'a>(&self, frames: &'a mpsc::Sender<Received>) -> Option<Room<'a>> {
+        match frames.try_reserve() {
+            Ok(room) => Some(room),
+            Err(mpsc::error::TrySendError::Closed(())) => None,
+            Err(mpsc::error::TrySendError::Full(())) => {
                 self.pulse.waiting();
-                self.frames.send(received).await.map_err(|_| Disconnect::Stopped)?;
+                let room = frames.reserve().await.ok()?;
                 self.pulse.resumed(self.opened.elapsed());
-                Ok(())
+                Some(room)
             }
         }
     }

@@ -4,6 +4,9 @@ use market::{AnotherLog, Place};
 
 use crate::{Batch, Known};
 
+/// By partition, the last record of some stretch of the log.
+pub type Places = Vec<(i32, Place)>;
+
 /// What is done with the trades of the log: the processor writes Redis, the alert service fires.
 ///
 /// Whatever an effect holds in memory can be dropped at any moment (`forget`) and is found again
@@ -27,24 +30,27 @@ pub trait Effect: Send {
     /// meaning.
     fn know(&mut self, anew: bool, known: &[Known]);
 
-    /// Once it returns, the batch has had its effect, for good.
-    fn apply(&mut self, batch: &Batch) -> impl Future<Output = anyhow::Result<()>> + Send;
+    /// Has a batch take effect. Returns the last record of each partition up to which everything
+    /// has had its effect for good and is found again from what was stored: that may be behind the
+    /// batch. The group's offsets follow it.
+    fn apply(&mut self, batch: &Batch) -> impl Future<Output = anyhow::Result<Places>> + Send;
 
     /// Returns when the effect has something of its own to do, and at least once a second or so.
     /// May be dropped and called again at any time.
     fn wait(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Does what `wait` returned for.
-    fn work(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+    /// Does what `wait` returned for. Returns as `apply` does.
+    fn work(&mut self) -> impl Future<Output = anyhow::Result<Places>> + Send;
 
-    /// Before partitions are given back in good order: stores what would be missed.
-    fn end(&mut self, partitions: &[i32]) -> impl Future<Output = anyhow::Result<()>> + Send;
+    /// Before partitions are given back in good order: stores what would be missed. Returns as
+    /// `apply` does.
+    fn end(&mut self, partitions: &[i32]) -> impl Future<Output = anyhow::Result<Places>> + Send;
 
     /// Drops what is held of these partitions, or of all.
     fn forget(&mut self, partitions: Option<&[i32]>);
 
-    /// Counts that everything had to be forgotten.
-    fn count_failure(&self);
+    /// Counts that everything had to be forgotten, by what made it so.
+    fn count_failure(&self, trouble: &anyhow::Error);
 
     /// The log is not the one that the effect's store follows.
     fn another_log(&self, reason: String) -> AnotherLog;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Context;
 use broker::{Consumer, Start};
 use market::{AnotherLog, Place};
-use service::ReadyFlag;
+use service::{ReadyFlag, catalogue};
 use tokio_util::sync::CancellationToken;
 
-use crate::Effect;
 use crate::gathering::{Batch, Event, Gathering};
+use crate::{Effect, Places};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
 
@@ -103,7 +103,7 @@ impl<E: Effect> Follower<E> {
             };
             // The store may answer and yet fail each time: that must not become a busy loop.
             wait = if self.applied { BACKOFF.start } else { (wait * 2).min(BACKOFF.end) };
-            self.effect.count_failure();
+            self.effect.count_failure(&trouble);
             tracing::warn!("reading the log again from what is stored: {trouble:#}");
             self.ready.clear(format!("{trouble:#}"));
             // Nothing is fetched meanwhile; the polls go on, so that the group keeps us.
@@ -139,8 +139,11 @@ impl<E: Effect> Follower<E> {
                 () = self.gathering.arrived() => false,
                 () = self.effect.wait() => true,
             };
-            if own && let Err(error) = self.effect.work().await {
-                return recoverable(error);
+            if own {
+                match self.effect.work().await {
+                    Ok(places) => self.effected(consumer, &places),
+                    Err(error) => return recoverable(error),
+                }
             }
             loop {
                 let event = self.gathering.event();
@@ -169,16 +172,21 @@ impl<E: Effect> Follower<E> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.effect.apply(&self.batch).await?;
+        let places = self.effect.apply(&self.batch).await?;
         self.applied = true;
-        let next = self.batch.places.iter().map(|(partition, at)| (*partition, at.offset + 1));
+        self.effected(consumer, &places);
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Notes how far the group's offsets may go.
+    fn effected(&self, consumer: &Consumer, places: &Places) {
+        let next = places.iter().map(|(partition, at)| (*partition, at.offset + 1));
         let ours = next.filter(|(partition, _)| self.started.contains(partition));
         if let Err(error) = consumer.effected(ours) {
             // The group took a partition away this moment: whoever has it reads it again.
             tracing::info!("{error:#}");
         }
-        self.batch.clear();
-        Ok(())
     }
 
     async fn heed(&mut self, event: Event, consumer: &Arc<Consumer>) -> anyhow::Result<()> {
@@ -191,8 +199,11 @@ impl<E: Effect> Follower<E> {
             Event::Revoked(partitions) => {
                 tracing::info!(?partitions, "given back");
                 let ended = self.effect.end(&partitions).await;
+                if let Ok(places) = &ended {
+                    self.effected(consumer, places);
+                }
                 self.give_back(&partitions, consumer)?;
-                ended
+                ended.map(drop)
             }
             Event::Lost(partitions) => {
                 tracing::warn!(?partitions, "lost: the group went on without this member");
@@ -207,7 +218,10 @@ impl<E: Effect> Follower<E> {
         self.effect.forget(Some(partitions));
         self.assigned.retain(|partition| !partitions.contains(partition));
         self.started.retain(|partition| !partitions.contains(partition));
-        consumer.release(partitions)
+        consumer.release(partitions)?;
+        // Whoever has them tells how far they are.
+        partitions.iter().for_each(|partition| lag(*partition, 0));
+        Ok(())
     }
 
     async fn start(&mut self, partitions: &[i32], consumer: &Arc<Consumer>) -> anyhow::Result<()> {
@@ -275,8 +289,9 @@ impl<E: Effect> Follower<E> {
 
     /// Commits, and leaves the group, so that others need not wait for the session to end.
     async fn close(&mut self, consumer: Arc<Consumer>) -> anyhow::Result<()> {
-        let started: Vec<i32> = std::mem::take(&mut self.started).into_iter().collect();
-        self.effect.end(&started).await?;
+        let started: Vec<i32> = self.started.iter().copied().collect();
+        let places = self.effect.end(&started).await?;
+        self.effected(&consumer, &places);
         let closing = move || {
             consumer.commit()?;
             consumer.release(&started)
@@ -314,6 +329,11 @@ fn start_of(
         tracing::warn!(partition, lost, "records expired before they were read");
     }
     Ok(if start < low { Start::Beginning } else { Start::At(start) })
+}
+
+pub(crate) fn lag(partition: i32, records: i64) {
+    let gauge = catalogue::CONSUMER_LAG.with("partition", partition.to_string()).gauge();
+    gauge.set(records as f64);
 }
 
 /// Another log is for a person to decide; anything else is tried again.

@@ -22,9 +22,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use broker::{Consumer, ConsumerSettings, TopicSpec, ensure_topic};
-use service::{Service, catalogue};
+use service::Service;
 
-pub use effect::Effect;
+pub use effect::{Effect, Places};
 pub use gathering::{Batch, Gathered};
 pub use symbols::Known;
 
@@ -64,11 +64,7 @@ pub async fn follow<E: Effect>(
     if !follower.connect(&service.stopping()).await? {
         return Ok(());
     }
-    let lag = |partition: i32, records: i64| {
-        let gauge = catalogue::CONSUMER_LAG.with("partition", partition.to_string()).gauge();
-        gauge.set(records as f64);
-    };
-    let consumer = Arc::new(Consumer::connect(&settings.consumer, Box::new(lag))?);
+    let consumer = Arc::new(Consumer::connect(&settings.consumer, Box::new(follower::lag))?);
     let poller = Poller::new(Arc::clone(&consumer), gathering);
     let stopping = service.stopping();
     service.thread("poll", move || poller.run(&stopping)).context("cannot start a thread")?;

@@ -93,9 +93,11 @@ impl Candles {
         }
     }
 
-    /// Puts back a candle that was stored. Wrong starts and expired ones are left out.
-    pub fn restore(&mut self, start: i64, candle: Candle) {
+    /// Puts back a candle that was stored. One that is no longer retained, or that starts where
+    /// no bucket does, is left out and told to `expired`, as is one that has to go for it.
+    pub fn restore(&mut self, start: i64, candle: Candle, mut expired: impl FnMut(i64)) {
         if start.rem_euclid(self.interval) != 0 || self.is_expired(start) {
+            expired(start);
             return;
         }
         let bar = Bar { start, candle, changed: false };
@@ -103,7 +105,7 @@ impl Candles {
             Ok(at) => self.bars[at] = bar,
             Err(at) => self.bars.insert(at, bar),
         }
-        self.expire(|_| {});
+        self.expire(expired);
     }
 
     /// Counts a trade in its bucket; one whose bucket is no longer retained is left out.

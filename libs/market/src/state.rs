@@ -83,6 +83,13 @@ impl SymbolState {
         }
     }
 
+    /// Puts back a 1 m candle that was stored. Where fewer are retained now than when it was, those
+    /// left out are told by `take_expired`, so that the store forgets them, too.
+    pub fn restore_minute(&mut self, start: i64, candle: Candle) {
+        let expired = &mut self.expired;
+        self.minutes.restore(start, candle, |start| expired.push(start));
+    }
+
     /// Hears the start of each 1 m candle that fell out of retention since the last call.
     pub fn take_expired(&mut self, mut expired: impl FnMut(i64)) {
         self.expired.drain(..).for_each(&mut expired);

@@ -149,3 +149,19 @@ proptest! {
         prop_assert_eq!(kept, stored.into_iter().collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn a_shorter_retention_tells_the_store_what_to_forget() {
+    let log: Vec<_> = (0..5).map(|minute| trade(minute * MINUTE + 1, 1.0, 1.0)).collect();
+    let stored = fold(&log);
+    let mut state = SymbolState::new(2);
+    let candles: Vec<_> = stored.minutes.iter().map(|(start, candle)| (start, *candle)).collect();
+    for (start, candle) in candles.into_iter().rev() {
+        state.restore_minute(start, candle);
+    }
+    let kept: Vec<_> = state.minutes.iter().map(|(start, _)| start).collect();
+    assert_eq!(kept, [3 * MINUTE, 4 * MINUTE]);
+    let mut forgotten = vec![];
+    state.take_expired(|start| forgotten.push(start));
+    assert_eq!(forgotten, [2 * MINUTE, MINUTE, 0]);
+}

@@ -39,13 +39,23 @@ catalogue! {
     REDIS_BATCHES: counter "gostocks_redis_batches_total" ["outcome"] "Batches written to Redis, by outcome.";
     REDIS_REFUSED: counter "gostocks_redis_refused_total" [] "Symbol writes that Redis refused, having a later position.";
     REDIS_WRITE: latency_histogram "gostocks_redis_write_seconds" [] "Time to write one batch to Redis.";
-    REDIS_RESETS: counter "gostocks_redis_resets_total" ["reason"] "Times the cached state was dropped and the log read again, by reason.";
+    RESETS: counter "gostocks_resets_total" ["reason"] "Times the state in memory was dropped and the log read again from what is stored, by what was away.";
     CONSUMER_LAG: gauge "gostocks_consumer_lag_records" ["partition"] "Records between the last one applied and the partition's end.";
     SYMBOLS: gauge "gostocks_symbols" [] "Symbols whose state is held in memory.";
 
     // The way of a tick.
-    TICK_STAGE: latency_histogram "gostocks_tick_stage_seconds" ["stage"] "Time from a trade's arrival at the socket to a stage: produced, consumed, visible.";
+    TICK_STAGE: latency_histogram "gostocks_tick_stage_seconds" ["stage"] "Time from a trade's arrival at the socket to a stage: produced, consumed, visible, evaluated, fired.";
     TICK_EXCHANGE: latency_histogram "gostocks_tick_exchange_seconds" [] "Time from the exchange's stamp on a trade to its arrival.";
+
+    // Alert.
+    ALERTS_ARMED: gauge "gostocks_alerts_armed" [] "Alerts in the index, those that wait for the log among them.";
+    INDEX_BYTES: gauge "gostocks_alert_index_bytes" [] "Memory that the index takes, roughly.";
+    ALERTS_FIRED: counter "gostocks_alerts_fired_total" ["outcome"] "Firings found, by outcome: admitted, or refused because the alert had fired or changed before.";
+    FIRE_COMMIT: latency_histogram "gostocks_alert_fire_commit_seconds" [] "Time to commit the firings of one batch.";
+    CHECKPOINTS: counter "gostocks_alert_checkpoints_total" [] "Checkpoints stored, by round.";
+    ALERTS_REWOUND: counter "gostocks_alerts_rewound_total" [] "Alerts armed so late that the log was read again for them.";
+    FIRINGS_PUBLISHED: counter "gostocks_alert_firings_published_total" [] "Firings put on their topic.";
+    FIRINGS_PUBLISH_FAILED: counter "gostocks_alert_firings_publish_failures_total" [] "Attempts to publish that failed, and are repeated.";
 
     // Alert: calls.
     GRPC_REQUESTS: counter "gostocks_grpc_requests_total" ["method", "code"] "Calls answered.";

@@ -1,6 +1,7 @@
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +19,7 @@ struct Life {
     name: &'static str,
     shutdown_timeout: Duration,
     stopping: CancellationToken,
+    stopped_at: OnceLock<Instant>,
     tasks: TaskTracker,
     readiness: Arc<Readiness>,
     failed: AtomicBool,
@@ -30,6 +32,7 @@ impl Service {
             name,
             shutdown_timeout,
             stopping: CancellationToken::new(),
+            stopped_at: OnceLock::new(),
             tasks: TaskTracker::new(),
             readiness: Arc::default(),
             failed: AtomicBool::new(false),
@@ -45,6 +48,13 @@ impl Service {
     /// within the drain takes a part of it.
     pub fn shutdown_timeout(&self) -> Duration {
         self.life.shutdown_timeout
+    }
+
+    /// Until when a flush or a wait within the drain may last: a fifth of `SHUTDOWN_TIMEOUT` is
+    /// left for what comes after it. Before the stop, as if it came now.
+    pub fn drain_deadline(&self) -> Instant {
+        let stopped_at = self.life.stopped_at.get().copied().unwrap_or_else(Instant::now);
+        stopped_at + self.life.shutdown_timeout.mul_f64(0.8)
     }
 
     /// Cancelled by SIGINT, SIGTERM, a failure, or `serve`'s return: stop input, then drain.
@@ -107,6 +117,7 @@ impl Service {
     /// Not ready first, so that whoever routes to this program sees it before its ports close.
     pub(crate) fn stop(&self) {
         self.life.readiness.stop();
+        let _ = self.life.stopped_at.set(Instant::now());
         self.life.stopping.cancel();
     }
 

@@ -1,4 +1,4 @@
-#!lua name=gostocks
+#!lua name=gostocks_1
 
 -- What the processor writes to Redis, each as of a position in the log, and only if that is newer
 -- than the position stored: so replaying any part of the log, from two writers at once, leaves

@@ -17,7 +17,7 @@ mod state_fields;
 mod writer;
 
 pub use log::{Log, LogId};
-pub use reader::{DayStats, LatestPrice, Reader};
+pub use reader::{DayStats, LatestPrice, ReadError, Reader};
 pub use writer::{SymbolWrite, Writer};
 
 /// Redis did not answer, or not in time. Whether a write took place is unknown.

@@ -2,12 +2,23 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use market::Symbol;
-use redis::RedisError;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Cmd, FromRedisValue, RedisError};
+use tokio::time::timeout;
 
 use crate::fields::Fields;
 use crate::writer::public;
 use crate::{Unavailable, keys};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// Waiting does not help: a person has to look.
+    #[error("{key} holds what GoStocks did not write")]
+    Foreign { key: String },
+}
 
 /// The latest trade of a symbol.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +28,6 @@ pub struct LatestPrice {
     /// Event time, Unix milliseconds.
     pub timestamp: i64,
     pub volume: f64,
-    /// When the ingestor read it, Unix nanoseconds; 0 where unknown.
-    pub received_at: u64,
     pub day: Option<DayStats>,
 }
 
@@ -37,6 +46,7 @@ pub struct DayStats {
 pub struct Reader {
     connection: ConnectionManager,
     address: String,
+    timeout: Duration,
 }
 
 impl std::fmt::Debug for Reader {
@@ -62,36 +72,34 @@ impl Reader {
             .set_max_delay(Duration::from_millis(500));
         let connection = ConnectionManager::new_lazy_with_config(client, config)
             .map_err(|error| failed(&error))?;
-        Ok(Self { connection, address: public(address) })
+        Ok(Self { connection, address: public(address), timeout })
     }
 
     /// `None` where no trade of the symbol was seen.
-    pub async fn price(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, Unavailable> {
-        let mut connection = self.connection.clone();
-        let fields: HashMap<String, String> = redis::cmd("HGETALL")
-            .arg(keys::price(symbol.as_str()))
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| self.unavailable(&error))?;
+    pub async fn price(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, ReadError> {
+        let key = keys::price(symbol.as_str());
+        let fields: HashMap<String, String> = self.query(redis::cmd("HGETALL").arg(&key)).await?;
         let fields = Fields::new(fields);
         if fields.is_empty() {
             return Ok(None);
         }
-        let price = parse(symbol, &fields).ok_or_else(|| Unavailable {
-            address: self.address.clone(),
-            reason: format!("{} holds what GoStocks did not write", keys::price(symbol.as_str())),
-        })?;
-        Ok(Some(price))
+        parse(symbol, &fields).map(Some).ok_or(ReadError::Foreign { key })
     }
 
     pub async fn ping(&self) -> Result<(), Unavailable> {
-        let mut connection = self.connection.clone();
-        let answer: Result<(), RedisError> = redis::cmd("PING").query_async(&mut connection).await;
-        answer.map_err(|error| self.unavailable(&error))
+        self.query(&redis::cmd("PING")).await
     }
 
-    fn unavailable(&self, error: &RedisError) -> Unavailable {
-        Unavailable { address: self.address.clone(), reason: error.to_string() }
+    /// Connecting again and asking have one bound together.
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unavailable> {
+        let mut connection = self.connection.clone();
+        let answer = timeout(self.timeout, command.query_async(&mut connection)).await;
+        let reason = match answer {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {:?}", self.timeout),
+        };
+        Err(Unavailable { address: self.address.clone(), reason })
     }
 }
 
@@ -101,7 +109,6 @@ fn parse(symbol: &Symbol, fields: &Fields) -> Option<LatestPrice> {
         price: fields.price("price")?.get(),
         timestamp: fields.number("timestamp")?,
         volume: fields.finite("volume")?,
-        received_at: fields.number("received_at")?,
         day: day(fields),
     })
 }

@@ -44,14 +44,14 @@ pub(crate) fn parse(
             closed: stamp(&fields, "day_closed")?,
         },
     });
-    // Newest first, so that a shorter retention than before does not restore what it would drop.
+    // Newest first, so that a shorter retention than before restores nothing that it would drop.
     let mut stored = Vec::with_capacity(candles.len());
     for (start, candle) in candles {
         stored.push((start.parse::<i64>().ok()?, candle_text::parse(candle)?));
     }
     stored.sort_unstable_by_key(|(start, _)| std::cmp::Reverse(*start));
     for (start, candle) in stored {
-        state.minutes.restore(start, candle);
+        state.restore_minute(start, candle);
     }
     Some(state)
 }

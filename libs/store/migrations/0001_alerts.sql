@@ -79,7 +79,9 @@ CREATE TABLE checkpoints (
     last_offset bigint NOT NULL,
     fingerprint bigint NOT NULL,
     history bytea NOT NULL,
+    seen_alerts pg_snapshot,
     PRIMARY KEY (log_id, partition)
 );
 
+COMMENT ON COLUMN checkpoints.seen_alerts IS 'every alert as of this snapshot was evaluated up to last_offset; null where none was';
 COMMENT ON COLUMN checkpoints.fingerprint IS 'of the record at last_offset, so that another log is noticed';

@@ -13,6 +13,16 @@ use crate::{AlertState, Log, Store, StoreError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(String);
 
+impl Cursor {
+    pub(crate) fn new(snapshot: String) -> Self {
+        Self(snapshot)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// As the queries below give it.
 struct Row {
     id: i64,
@@ -29,7 +39,8 @@ struct Row {
 
 impl Store {
     /// Gives every active alert of these partitions to `each`, in no order, as they come over the
-    /// wire. What changes meanwhile comes with [`changes`](Self::changes) from the cursor returned.
+    /// wire. One that its partition's checkpoint has seen is armed at the end of that checkpoint,
+    /// if that is later: what it had to fire on before has fired. What changes meanwhile comes with [`changes`](Self::changes) from the cursor returned.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: what was given so far is true, but not all.
@@ -43,9 +54,15 @@ impl Store {
         let cursor = snapshot(&mut session).await?;
         let rows = sqlx::query_as!(
             Row,
-            "SELECT id, symbol, condition, target_price, status, generation, partition,
-                armed_log, armed_offset, version
-            FROM alerts WHERE status = 1 AND partition = ANY ($1) AND armed_log = $2",
+            r#"SELECT id, symbol, condition, target_price, status, generation, alerts.partition,
+                armed_log, version,
+                CASE WHEN pg_visible_in_snapshot(changed_xid, seen_alerts)
+                    THEN greatest(armed_offset, last_offset + 1)
+                    ELSE armed_offset
+                END AS "armed_offset!"
+            FROM alerts LEFT JOIN checkpoints
+                ON checkpoints.log_id = armed_log AND checkpoints.partition = alerts.partition
+            WHERE status = 1 AND alerts.partition = ANY ($1) AND armed_log = $2"#,
             partitions,
             log.id
         )

@@ -2,7 +2,7 @@ use market::Place;
 
 use crate::log::abandoned;
 use crate::session::within;
-use crate::{Log, Store, StoreError};
+use crate::{Cursor, Log, Store, StoreError};
 
 /// How far a partition was evaluated: everything up to `place` has fired what it fires.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,9 @@ pub struct Checkpoint {
     pub place: Place,
     /// What conditions need to know of the trades up to there.
     pub history: Vec<u8>,
+    /// Every change of an alert that is seen from here was heeded: whatever those alerts had to
+    /// fire on up to `place` has fired. `None`: of no alert is that so.
+    pub seen: Option<Cursor>,
 }
 
 impl Store {
@@ -32,6 +35,8 @@ impl Store {
         let offsets: Vec<i64> = sorted.iter().map(|checkpoint| checkpoint.place.offset).collect();
         let fingerprints: Vec<i64> =
             sorted.iter().map(|checkpoint| checkpoint.place.fingerprint.cast_signed()).collect();
+        let seen: Vec<Option<&str>> =
+            sorted.iter().map(|checkpoint| checkpoint.seen.as_ref().map(Cursor::as_str)).collect();
         let histories: Vec<&[u8]> = sorted.iter().map(|checkpoint| &*checkpoint.history).collect();
         let mut session = self.session().await?;
         let followed = within(
@@ -39,15 +44,20 @@ impl Store {
                 r#"WITH log AS MATERIALIZED (
                     SELECT log_id FROM logs WHERE log_id = $1 FOR SHARE
                 ), stored AS (
-                    INSERT INTO checkpoints (log_id, partition, last_offset, fingerprint, history)
-                    SELECT log_id, partition, last_offset, fingerprint, history
-                    FROM log, unnest($2::integer[], $3::bigint[], $4::bigint[], $5::bytea[])
-                        AS new (partition, last_offset, fingerprint, history)
+                    INSERT INTO checkpoints (
+                        log_id, partition, last_offset, fingerprint, history, seen_alerts
+                    )
+                    SELECT log_id, partition, last_offset, fingerprint, history,
+                        seen_alerts::pg_snapshot
+                    FROM log, unnest(
+                        $2::integer[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[]
+                    ) AS new (partition, last_offset, fingerprint, history, seen_alerts)
                     ORDER BY partition
                     ON CONFLICT (log_id, partition) DO UPDATE SET
                         last_offset = excluded.last_offset,
                         fingerprint = excluded.fingerprint,
-                        history = excluded.history
+                        history = excluded.history,
+                        seen_alerts = excluded.seen_alerts
                     WHERE checkpoints.last_offset < excluded.last_offset
                 )
                 SELECT EXISTS (SELECT FROM log) AS "followed!""#,
@@ -55,7 +65,8 @@ impl Store {
                 &partitions,
                 &offsets,
                 &fingerprints,
-                &histories as &[&[u8]]
+                &histories as &[&[u8]],
+                &seen as &[Option<&str>]
             )
             .fetch_one(session.connection()),
         );
@@ -75,7 +86,7 @@ impl Store {
         let mut session = self.session().await?;
         let rows = within(
             sqlx::query!(
-                "SELECT partition, last_offset, fingerprint, history
+                "SELECT partition, last_offset, fingerprint, history, seen_alerts::text AS seen
                 FROM checkpoints WHERE log_id = $1 AND partition = ANY ($2) ORDER BY partition",
                 log.id,
                 partitions
@@ -88,6 +99,7 @@ impl Store {
             partition: row.partition,
             place: Place { offset: row.last_offset, fingerprint: row.fingerprint.cast_unsigned() },
             history: row.history,
+            seen: row.seen.map(Cursor::new),
         });
         Ok(checkpoints.collect())
     }

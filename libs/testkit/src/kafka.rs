@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -96,18 +98,15 @@ impl Kafka {
         let admin: AdminClient<DefaultClientContext> =
             self.client().create().expect("an admin client");
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        // In a thread, since the test may be async and its runtime must not be entered twice.
-        let outcome = thread::scope(|scope| {
-            let created = scope.spawn(|| {
-                let runtime =
-                    tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-                runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()))
-            });
-            created.join().expect("no panic inside")
-        });
-        outcome.expect("an answer").into_iter().for_each(|result| {
-            result.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
-        });
+        answered(admin.create_topics([&topic], &AdminOptions::new()));
+    }
+
+    /// Gives a topic more partitions than it has.
+    pub fn grow_topic(&self, name: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client");
+        let more = NewPartitions::new(name, partitions);
+        answered(admin.create_partitions([&more], &AdminOptions::new()));
     }
 
     /// Everything that the topic holds now, in order within each partition.
@@ -187,6 +186,20 @@ impl Kafka {
         config.set("bootstrap.servers", &self.brokers);
         config
     }
+}
+
+/// In a thread, since the test may be async and its runtime must not be entered twice.
+fn answered(request: impl Future<Output = KafkaResult<Vec<TopicResult>>> + Send) {
+    let outcome = thread::scope(|scope| {
+        let answer = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(request)
+        });
+        answer.join().expect("no panic inside")
+    });
+    outcome.expect("an answer").into_iter().for_each(|result| {
+        result.unwrap_or_else(|(name, error)| panic!("topic {name}: {error}"));
+    });
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {

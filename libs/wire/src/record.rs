@@ -153,12 +153,12 @@ impl Gatherer {
     /// Hands out the round's records and begins a new round: symbols in order of first arrival,
     /// a symbol's trades in order of arrival.
     ///
-    /// `send` gets the key (the symbol), the value, how many trades are in it, and when the
-    /// oldest of them was received (Unix nanoseconds). Its first error ends the drain, and what
+    /// `send` gets the key (the symbol), the value, and when the oldest of its trades was received
+    /// (Unix nanoseconds). Its first error ends the drain, and what
     /// was left of the round is gone.
     pub fn drain<E>(
         &mut self,
-        mut send: impl FnMut(&str, &[u8], u32, u64) -> Result<(), E>,
+        mut send: impl FnMut(&str, &[u8], u64) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut outcome = Ok(());
         for index in 0..self.symbols.len() {
@@ -174,7 +174,7 @@ impl Gatherer {
     fn drain_symbol<E>(
         &mut self,
         index: usize,
-        send: &mut impl FnMut(&str, &[u8], u32, u64) -> Result<(), E>,
+        send: &mut impl FnMut(&str, &[u8], u64) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self { trades, conditions, condition_lengths, columns, encoded, .. } = self;
         let conditions_of = |trade: &Gathered| {
@@ -209,7 +209,7 @@ impl Gatherer {
             if count > 1 {
                 columns.encode(encoded);
             }
-            send(name, encoded, count as u32, received_at)?;
+            send(name, encoded, received_at)?;
             if next == last {
                 return Ok(());
             }

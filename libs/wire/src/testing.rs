@@ -56,7 +56,8 @@ pub(crate) fn mutate(bytes: &mut Vec<u8>, mutations: &[Mutation]) {
 pub(crate) fn trade() -> impl Strategy<Value = Trade> {
     let price = prop_oneof![1e-8..1e6_f64, Just(f64::MIN_POSITIVE), Just(f64::MAX)];
     let volume = prop_oneof![Just(0.0), 0.0..1e6_f64];
-    let timestamp = prop_oneof![1..i64::MAX, 1_600_000_000_000..1_800_000_000_000_i64];
+    let timestamp =
+        prop_oneof![1..crate::tick::END_OF_TIME, 1_600_000_000_000..1_800_000_000_000_i64];
     (price, volume, timestamp, any::<u64>()).prop_map(|(price, volume, timestamp, received_at)| {
         Trade {
             price: Price::new(price).expect("the strategy's prices are positive"),

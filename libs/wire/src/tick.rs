@@ -18,5 +18,9 @@ pub(crate) use encode::ColumnsBuffer;
 pub use encode::encode;
 pub use error::TickError;
 
+/// Trades are before this time (the year 2200, Unix milliseconds). A later one would be the newest
+/// of its symbol for ever, and every other trade late.
+pub const END_OF_TIME: i64 = 7_258_118_400_000;
+
 /// The most trades that one record may carry.
 pub const MAX_TRADES_PER_RECORD: usize = 65_536;

@@ -93,7 +93,9 @@ async fn an_alert_is_armed_where_the_log_ended_after_the_call_was_made() {
         let created = desk.creator.create(wish(1, 2)).await.expect("created");
         let mut armed = BTreeMap::new();
         let Fixture { store, log, .. } = &desk.fixture;
-        let each = |alert: store::AlertState| drop(armed.insert(alert.id, alert.armed_offset));
+        let each = |alert: store::AlertState| {
+            armed.insert(alert.id, alert.armed_offset);
+        };
         store.armed(log, &[2], each).await.expect("loaded");
         assert_eq!(armed[&created.id], end);
     }

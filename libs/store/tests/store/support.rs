@@ -87,5 +87,5 @@ pub(crate) fn firing(alert_id: i64) -> NewFiring {
 
 pub(crate) fn checkpoint(partition: i32, offset: i64, history: &str) -> Checkpoint {
     let place = Place { offset, fingerprint: u64::MAX - offset.unsigned_abs() };
-    Checkpoint { partition, place, history: history.into() }
+    Checkpoint { partition, place, history: history.into(), seen: None }
 }

@@ -1,6 +1,6 @@
 use market::{Price, Trade, Volume};
 
-use super::{MAX_TRADES_PER_RECORD, TickError};
+use super::{END_OF_TIME, MAX_TRADES_PER_RECORD, TickError};
 
 /// A packed column's bytes: borrowed from the record where they came in one piece, as every
 /// encoder writes them, else gathered in scratch.
@@ -29,6 +29,11 @@ impl<'a> Pieces<'a> {
     pub(super) fn joined(self, scratch: &'a [u8]) -> &'a [u8] {
         if self.gathered { scratch } else { self.first }
     }
+}
+
+#[inline]
+pub(super) fn is_timestamp(milliseconds: i64) -> bool {
+    (0 < milliseconds) & (milliseconds < END_OF_TIME)
 }
 
 /// The trades of a record that carries several: equal lengths, every value valid.
@@ -80,7 +85,7 @@ impl<'a> Columns<'a> {
         if !all(self.volumes, |bytes| Volume::new(f64::from_le_bytes(bytes)).is_some()) {
             return Err(TickError::Volume);
         }
-        if !all(self.timestamps, |bytes| i64::from_le_bytes(bytes) > 0) {
+        if !all(self.timestamps, |bytes| is_timestamp(i64::from_le_bytes(bytes))) {
             return Err(TickError::Timestamp);
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::ops::Range;
 use market::{Price, Symbol, Trade, Volume};
 
 use super::TickError;
-use super::columns::{Columns, Pieces};
+use super::columns::{Columns, Pieces, is_timestamp};
 use super::protobuf::{Reader, WireType};
 
 /// Decodes the values of `market_ticks`, one after the other, into views of them.
@@ -142,7 +142,7 @@ impl Scratch {
             timestamp: fields.timestamp,
             received_at: fields.received_at,
         };
-        if last.timestamp <= 0 {
+        if !is_timestamp(last.timestamp) {
             return Err(TickError::Timestamp);
         }
         let symbol = match Symbol::normalize(fields.symbol)? {

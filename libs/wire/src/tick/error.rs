@@ -15,7 +15,7 @@ pub enum TickError {
     Price,
     #[error("a volume must be finite and not negative")]
     Volume,
-    #[error("a timestamp must be positive, in Unix milliseconds")]
+    #[error("a timestamp must be positive and before the year 2200, in Unix milliseconds")]
     Timestamp,
     #[error("the record's columns have unequal lengths")]
     UnequalColumns,

@@ -31,7 +31,7 @@ fn reference_trade(
 ) -> Result<Trade, TickError> {
     let price = Price::new(price).ok_or(TickError::Price)?;
     let volume = Volume::new(volume).ok_or(TickError::Volume)?;
-    if timestamp <= 0 {
+    if !(1..END_OF_TIME).contains(&timestamp) {
         return Err(TickError::Timestamp);
     }
     Ok(Trade { price, volume, timestamp, received_at })
@@ -202,7 +202,7 @@ fn message() -> impl Strategy<Value = StockTick> {
     );
     let price = mostly(1e-8..1e9_f64, vec![0.0, -1.0, f64::NAN, f64::INFINITY]);
     let volume = mostly(0.0..1e9_f64, vec![-0.0, -1.0, f64::NAN, f64::INFINITY]);
-    let timestamp = mostly(1..i64::MAX, vec![0, -1, i64::MIN]);
+    let timestamp = mostly(1..END_OF_TIME, vec![0, -1, i64::MIN, END_OF_TIME, i64::MAX]);
     let row = (price, timestamp, volume, any::<u64>(), testing::conditions());
     (symbol, vec(row, 1..12), 0..40_u8).prop_map(|(symbol, rows, flaw)| {
         let last = rows.last().expect("at least one");
@@ -333,6 +333,7 @@ fn each_breach_of_the_contract_has_its_reason() {
     assert_eq!(refused(|tick| tick.price = f64::NAN), "price");
     assert_eq!(refused(|tick| tick.volume = -1.0), "volume");
     assert_eq!(refused(|tick| tick.timestamp = 0), "timestamp");
+    assert_eq!(refused(|tick| tick.timestamp = END_OF_TIME), "timestamp");
     assert_eq!(refused(|tick| tick.prices.push(1.0)), "unequal_columns");
     assert_eq!(refused(|tick| tick.condition_counts.push(0)), "unequal_columns");
     assert_eq!(refused(|tick| tick.condition_values.push("1".into())), "condition_counts");

@@ -1,0 +1,70 @@
+use follow::{Batch, now};
+use metrics::{Counter, Gauge, Histogram};
+use service::catalogue;
+
+/// The engine's metric handles, resolved once.
+pub(crate) struct Meters {
+    records: Counter,
+    trades: Counter,
+    batch_records: Histogram,
+    batch_trades: Histogram,
+    pub(crate) armed: Gauge,
+    pub(crate) bytes: Gauge,
+    pub(crate) admitted: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) checkpoints: Counter,
+    pub(crate) rewound: Counter,
+    evaluated: Histogram,
+    fired: Histogram,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        let stage = |stage| catalogue::TICK_STAGE.with("stage", stage).histogram();
+        let fired = |outcome| catalogue::ALERTS_FIRED.with("outcome", outcome).counter();
+        Self {
+            records: catalogue::RECORDS_CONSUMED.counter(),
+            trades: catalogue::TRADES_CONSUMED.counter(),
+            batch_records: catalogue::BATCH_RECORDS.histogram(),
+            batch_trades: catalogue::BATCH_TRADES.histogram(),
+            armed: catalogue::ALERTS_ARMED.gauge(),
+            bytes: catalogue::INDEX_BYTES.gauge(),
+            admitted: fired("admitted"),
+            refused: fired("refused"),
+            commit_seconds: catalogue::FIRE_COMMIT.histogram(),
+            checkpoints: catalogue::CHECKPOINTS.counter(),
+            rewound: catalogue::ALERTS_REWOUND.counter(),
+            evaluated: stage("evaluated"),
+            fired: stage("fired"),
+        }
+    }
+
+    /// Counts a batch that has been evaluated this moment.
+    pub(crate) fn count(&self, batch: &Batch) {
+        let evaluated_at = now();
+        self.records.increment(batch.records as u64);
+        self.trades.increment(batch.trades.len() as u64);
+        self.batch_records.record(batch.records as f64);
+        self.batch_trades.record(batch.trades.len() as f64);
+        // Trades of one frame were received at once: one look at the buckets serves them all.
+        for frame in batch.trades.chunk_by(|a, b| a.trade.received_at == b.trade.received_at) {
+            if frame[0].trade.received_at > 0 {
+                let since = seconds(frame[0].trade.received_at, evaluated_at);
+                self.evaluated.record_many(since, frame.len());
+            }
+        }
+    }
+
+    /// Counts firings that are committed this moment, by when their trades were received.
+    pub(crate) fn count_fired(&self, received_at: impl Iterator<Item = u64>) {
+        let fired_at = now();
+        for received_at in received_at.filter(|received_at| *received_at > 0) {
+            self.fired.record(seconds(received_at, fired_at));
+        }
+    }
+}
+
+fn seconds(from: u64, to: u64) -> f64 {
+    std::time::Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
+}

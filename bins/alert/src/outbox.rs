@@ -1,0 +1,99 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Publication, Publisher};
+use prost::Message;
+use rpc::alert::v1::{AlertCondition, Firing, Position};
+use service::catalogue;
+use store::{Condition, Store};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Firings leased at once.
+const FIRINGS: u32 = 1_000;
+/// Longer than a delivery may take: who dies with a lease holds its firings up for so long.
+const LEASE: Duration = Duration::from_secs(40);
+/// How often the outbox is looked into unasked: for what another instance left behind.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Puts firings on their topic until `stopping`, at least once each; `fired` tells of new ones.
+pub(crate) async fn publish(
+    store: Store,
+    publisher: Publisher,
+    fired: Arc<Notify>,
+    stopping: CancellationToken,
+) {
+    let published = catalogue::FIRINGS_PUBLISHED.counter();
+    let failed = catalogue::FIRINGS_PUBLISH_FAILED.counter();
+    let mut is_away = false;
+    while !stopping.is_cancelled() {
+        match round(&store, &publisher).await {
+            Ok(count) => {
+                published.increment(count as u64);
+                is_away = false;
+                if count == FIRINGS as usize {
+                    continue;
+                }
+            }
+            Err(error) => {
+                failed.increment(1);
+                if !std::mem::replace(&mut is_away, true) {
+                    tracing::warn!("firings wait to be published: {error:#}");
+                }
+                // What was leased is given out again by itself; asking at once gains nothing.
+                stopping.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await;
+            }
+        }
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = fired.notified() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Publishes what one lease holds; returns how many that were.
+async fn round(store: &Store, publisher: &Publisher) -> anyhow::Result<usize> {
+    let firings = store.lease(FIRINGS, LEASE).await?;
+    if firings.is_empty() {
+        return Ok(0);
+    }
+    let encoded: Vec<(String, Vec<u8>)> = firings
+        .iter()
+        .map(|firing| (firing.id.to_string(), message(firing).encode_to_vec()))
+        .collect();
+    let records = firings.iter().zip(&encoded).map(|(firing, (id, value))| Publication {
+        key: firing.symbol.as_bytes(),
+        value,
+        headers: vec![("firing-id", id.as_str())],
+    });
+    publisher.publish(records).await?;
+    let ids: Vec<i64> = firings.iter().map(|firing| firing.id).collect();
+    store.published(&ids).await?;
+    Ok(ids.len())
+}
+
+fn message(firing: &store::Firing) -> Firing {
+    let condition = match firing.condition {
+        Condition::Above => AlertCondition::Above,
+        Condition::Below => AlertCondition::Below,
+    };
+    Firing {
+        id: firing.id,
+        alert_id: firing.alert_id,
+        generation: firing.generation,
+        user_id: firing.user_id,
+        symbol: firing.symbol.clone(),
+        condition: condition.into(),
+        target_price: firing.target_price.get(),
+        price: firing.price.get(),
+        trade_time: firing.trade_time,
+        position: Some(Position {
+            log_id: firing.log_id.to_string(),
+            partition: firing.partition,
+            offset: firing.sequence.offset,
+            index: firing.sequence.index,
+        }),
+        fired_at: firing.fired_at,
+    }
+}

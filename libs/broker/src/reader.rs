@@ -1,0 +1,97 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::Record;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks at a topic outside of any group. Every call blocks.
+pub struct TopicReader {
+    client: BaseConsumer,
+    topic: String,
+}
+
+impl fmt::Debug for TopicReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicReader").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl TopicReader {
+    /// Connects nowhere yet.
+    pub fn new(brokers: &str, topic: &str) -> anyhow::Result<Self> {
+        let client = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            // librdkafka asks for a name; no group is joined, and nothing is committed.
+            .set("group.id", "gostocks-reader")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "100")
+            .set("enable.partition.eof", "false")
+            .set("reconnect.backoff.max.ms", "1000")
+            .create()
+            .context("cannot make a Kafka consumer")?;
+        Ok(Self { client, topic: topic.to_owned() })
+    }
+
+    /// The offset that the next record of each of these partitions will get, in one request a
+    /// broker.
+    pub fn ends(&self, partitions: &BTreeSet<i32>) -> anyhow::Result<BTreeMap<i32, i64>> {
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            // Where a time is asked for, Kafka's ListOffsets takes -1 for the end.
+            asked.add_partition_offset(&self.topic, *partition, Offset::End)?;
+        }
+        let answer = self
+            .client
+            .offsets_for_times(asked, PATIENCE)
+            .context("cannot read where the topic ends")?;
+        let mut ends = BTreeMap::new();
+        for element in answer.elements() {
+            element.error().context("cannot read where a partition ends")?;
+            let Offset::Offset(end) = element.offset() else {
+                bail!("Kafka does not say where partition {} ends", element.partition());
+            };
+            ends.insert(element.partition(), end);
+        }
+        Ok(ends)
+    }
+
+    /// Gives the records of a partition from an offset (or where it begins, if that is later) to
+    /// before another one, in order, for as long as `each` returns true.
+    pub fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        mut each: impl FnMut(&Record<'_>) -> bool,
+    ) -> anyhow::Result<()> {
+        let (low, high) = self.client.fetch_watermarks(&self.topic, partition, PATIENCE)?;
+        let from = from.max(low);
+        let to = to.min(high);
+        if from >= to {
+            return Ok(());
+        }
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(&self.topic, partition, Offset::Offset(from))?;
+        self.client.assign(&assignment).context("cannot read the partition")?;
+        let mut next = from;
+        while next < to {
+            let Some(message) = self.client.poll(PATIENCE) else {
+                bail!("no record of partition {partition} after {next} within {PATIENCE:?}");
+            };
+            let record = Record::new(message.context("cannot read the partition")?);
+            next = record.offset() + 1;
+            if record.offset() < to && !each(&record) {
+                break;
+            }
+        }
+        self.client.unassign().context("cannot let go of the partition")
+    }
+}
