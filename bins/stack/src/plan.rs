@@ -21,9 +21,14 @@ use crate::state::State;
 
 const DEFAULT_RATE: u32 = 100;
 
-/// The services, in the order in which they start. `alert` joins with its program.
-pub(crate) const PROGRAMS: [(&str, &str); 4] =
-    [(FEED, "loadgen"), (PROCESSOR, "processor"), (INGESTOR, "ingestor"), (GATEWAY, "gateway")];
+/// The services, in the order in which they start.
+pub(crate) const PROGRAMS: [(&str, &str); 5] = [
+    (FEED, "loadgen"),
+    (PROCESSOR, "processor"),
+    (ALERT, "alert"),
+    (INGESTOR, "ingestor"),
+    (GATEWAY, "gateway"),
+];
 
 /// A member that shall run.
 pub(crate) struct Unit {
@@ -72,7 +77,7 @@ impl Layout {
         let feed = Feed::choose(settings);
         let mut chooser = Chooser::new();
         let mut ports = BTreeMap::new();
-        for member in MEMBERS.iter().filter(|member| member.name != ALERT) {
+        for member in &MEMBERS {
             let given = match (external.get(member.name), &feed) {
                 (Some(address), _) => Some(redact(address)),
                 (None, Feed::Real { shown }) if member.name == FEED => Some(shown.clone()),
@@ -206,7 +211,15 @@ impl Layout {
                 environment.push(("KAFKA_BROKERS", self.told(KAFKA)));
                 environment.push(("REDIS_ADDR", self.told(REDIS)));
             }
+            ALERT => {
+                let database = self.external.get(POSTGRESQL).cloned();
+                let ours = || postgresql::url(self.address(POSTGRESQL));
+                environment.push(("KAFKA_BROKERS", self.told(KAFKA)));
+                environment.push(("DATABASE_URL", database.unwrap_or_else(ours)));
+                environment.push(("GRPC_PORT", self.port(name)?.to_string()));
+            }
             _ => {
+                environment.push(("ALERT_SERVICE_ADDR", self.address(ALERT).to_owned()));
                 environment.push(("PORT", self.port(name)?.to_string()));
                 environment.push(("REDIS_ADDR", self.told(REDIS)));
             }

@@ -35,12 +35,14 @@ impl Settings {
     /// What the services read by themselves, in order of name: a service that runs with another
     /// value has to be started again.
     pub(crate) fn of_services(&self) -> Vec<String> {
-        const PREFIXES: [&str; 15] = [
+        const PREFIXES: [&str; 17] = [
+            "ALERT_",
             "BATCH_",
             "CANDLE_",
             "FEED_",
             "FINNHUB_",
             "GATEWAY_",
+            "GRPC_",
             "KAFKA_",
             "LOG",
             "PORT",

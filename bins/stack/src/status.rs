@@ -20,8 +20,8 @@ struct Row<'a> {
     metrics: Option<&'a str>,
     /// The program's own, while it runs.
     pid: Option<u32>,
-    /// `running`; `dead`: it ended, or was ended, without `down`; `stopped`; `external`: the
-    /// user's own; `absent`: this version of GoStocks has none.
+    /// `running`; `dead`: it ended, or was ended, without `down`; `stopped`; `external`: the user's
+    /// own.
     state: &'static str,
     /// Whether it takes work; null where that cannot be asked.
     ready: Option<bool>,
@@ -52,9 +52,7 @@ fn row<'a>(member: &Member, entry: Option<&'a Entry>) -> Row<'a> {
         ready: None,
     };
     let Some(entry) = entry else {
-        let exists = member.kind == crate::catalogue::Kind::Server
-            || crate::plan::PROGRAMS.iter().any(|(name, _)| *name == member.name);
-        return row(if exists { "stopped" } else { "absent" });
+        return row("stopped");
     };
     match entry.process {
         None => {
@@ -126,8 +124,7 @@ mod tests {
         ];
         assert_eq!(names, expected);
         for row in rows {
-            let state = if row.name == "alert" { "absent" } else { "stopped" };
-            assert_eq!((row.state, row.pid), (state, None), "{}", row.name);
+            assert_eq!((row.state, row.pid), ("stopped", None), "{}", row.name);
         }
     }
 

@@ -246,9 +246,11 @@ fn to_try(layout: &Layout) -> String {
     let kafka = layout.address(KAFKA);
     let gateway = layout.address(GATEWAY).replace("127.0.0.1", "localhost");
     format!(
-        "Three things to try:\n  \
+        "Four things to try:\n  \
          curl {gateway}/price/AAPL\n  \
          redis-cli -h {host} -p {port} HGETALL 'price:{{AAPL}}'\n  \
+         curl {gateway}/alerts -H 'content-type: application/json' -d \
+         '{{\"user_id\":1,\"symbol\":\"AAPL\",\"condition\":\"ABOVE\",\"target_price\":1}}'\n  \
          cargo stack logs processor        # or: kcat -b {kafka} -t market_ticks -o -5 -e\n"
     )
 }

@@ -93,8 +93,17 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-const OURS: [&str; 8] =
-    ["feed", "gateway", "ingestor", "kafka", "postgresql", "processor", "prometheus", "redis"];
+const OURS: [&str; 9] = [
+    "alert",
+    "feed",
+    "gateway",
+    "ingestor",
+    "kafka",
+    "postgresql",
+    "processor",
+    "prometheus",
+    "redis",
+];
 
 #[test]
 fn up_starts_again_only_what_died_and_down_ends_all_of_it() {
