@@ -2,11 +2,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use follow::{Batch, Effect, Known, Places};
 use market::{AnotherLog, Place, Symbol};
 use service::catalogue;
-use store::{Cursor, Log, NewFiring, News, Store, StoreError};
+use store::{Cursor, Log, NewFiring, News, Reader, Store, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,9 @@ pub(crate) struct AlertEffect {
     /// Tells the outbox.
     fired: Arc<Notify>,
     news: News,
-    /// Changes of alerts were heeded up to here.
+    /// `None` until connected.
+    reader: Option<Reader>,
+    /// Changes of alerts were heeded up to here, by this reader.
     cursor: Option<Cursor>,
     owned: BTreeMap<i32, Owned>,
     /// By symbol number.
@@ -68,6 +70,7 @@ impl AlertEffect {
             brokers,
             answers,
             fired,
+            reader: None,
             cursor: None,
             owned: BTreeMap::new(),
             symbols: Vec::new(),
@@ -148,7 +151,8 @@ impl AlertEffect {
                 found.extend(fired.drain(..).map(|firing| late(row.partition, firing)));
             }
         };
-        let next = self.store.changes(&self.log, &partitions, &cursor, heed).await;
+        let reader = self.reader.as_mut().context("not connected to PostgreSQL")?;
+        let next = reader.changes(&self.log, &partitions, &cursor, heed).await;
         let next = next.map_err(trouble)?;
         self.fire(&found).await?;
         self.owned.values_mut().for_each(|owned| owned.told(&next));
@@ -283,6 +287,7 @@ impl Effect for AlertEffect {
             let reason = "it was told to follow it anew; start again".to_owned();
             return Err(another_log(topic, reason).into());
         }
+        self.reader = Some(self.store.reader().await.map_err(trouble)?);
         self.answers.send_replace(true);
         Ok(())
     }
@@ -304,7 +309,8 @@ impl Effect for AlertEffect {
                 alerts += 1;
             }
         };
-        let cursor = self.store.armed(&self.log, partitions, heed).await.map_err(trouble)?;
+        let reader = self.reader.as_mut().context("not connected to PostgreSQL")?;
+        let cursor = reader.armed(&self.log, partitions, heed).await.map_err(trouble)?;
         if !fired.is_empty() {
             bail!("an alert fired before a trade was read");
         }

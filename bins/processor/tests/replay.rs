@@ -4,29 +4,26 @@
 use std::time::Duration;
 
 use prost::Message;
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use rpc::market::v1::StockTick;
-use testkit::{Exit, Kafka, Program, Server, eventually, kafka, oracle, redis};
+use testkit::{Exit, Kafka, Program, RandomMarket, Server, eventually, kafka, oracle, redis};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// 2021-01-08 00:00 UTC, less two hours: the trades run over the end of a day.
-const BEGIN: i64 = 1_610_064_000_000 - 2 * 3_600_000;
+/// 2021-01-08 00:00 UTC.
+const BEGIN: i64 = 1_610_064_000_000;
 
 /// A topic, a Redis, and the processors that follow the one into the other.
 struct Rig {
     kafka: &'static Kafka,
     topic: String,
     redis: Server,
-    random: SmallRng,
-    clock: i64,
+    market: RandomMarket,
 }
 
 impl Rig {
     fn new(hint: &str) -> Self {
         let kafka = kafka();
         let (topic, redis) = (kafka.topic(hint, 6), redis());
-        Self { kafka, topic, redis, random: SmallRng::seed_from_u64(7), clock: BEGIN }
+        Self { kafka, topic, redis, market: RandomMarket::new(7) }
     }
 
     fn processor(&self) -> Program {
@@ -47,27 +44,9 @@ impl Rig {
 
     /// Appends records of a random market: several trades a record, late and equal times.
     fn trade(&mut self, records: usize) {
-        let records: Vec<(String, Vec<u8>)> = (0..records).map(|_| self.record()).collect();
+        let records = self.market.records(records);
         let records = records.iter().map(|(symbol, value)| (symbol.as_str(), value.as_slice()));
         self.kafka.produce(&self.topic, records);
-    }
-
-    fn record(&mut self) -> (String, Vec<u8>) {
-        let symbol = format!("SYMBOL:{}", self.random.random_range(0..40));
-        let mut tick = StockTick { symbol: symbol.clone(), ..StockTick::default() };
-        for _ in 0..self.random.random_range(1..6) {
-            self.clock += self.random.random_range(0..900);
-            let late = if self.random.random_bool(0.1) { 90_000 } else { 0 };
-            let timestamp = self.clock - late;
-            tick.prices.push(f64::from(self.random.random_range(1..10_000)) / 100.0);
-            tick.timestamps.push(timestamp);
-            tick.volumes.push(f64::from(self.random.random_range(0..1_000)) / 64.0);
-            tick.received_ats.push(1);
-        }
-        let last = tick.prices.len() - 1;
-        (tick.price, tick.timestamp) = (tick.prices[last], tick.timestamps[last]);
-        (tick.volume, tick.received_at) = (tick.volumes[last], 1);
-        (symbol, tick.encode_to_vec())
     }
 
     #[track_caller]

@@ -1,15 +1,22 @@
 use std::pin::pin;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::alert::Decode;
-use crate::session::{Outcome, PATIENCE, Session, within};
+use crate::session::{Outcome, PATIENCE, within};
 use crate::{AlertState, Log, Store, StoreError};
 
 /// What a reader has seen: a snapshot of PostgreSQL, which names the transactions that were still
-/// uncommitted then. Good for the database that it came from.
+/// uncommitted then. Good for the [`Reader`] that it came from, and for a checkpoint.
+///
+/// Not for another connection: a transaction that only said NOTIFY is finished before its record
+/// is on disk, and a crash gives its number to another one, which a snapshot from before the crash
+/// takes for seen. A crash ends every connection. What a checkpoint stores is safe: its own commit
+/// puts all records before it on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(String);
 
@@ -37,7 +44,29 @@ struct Row {
     version: i64,
 }
 
+/// Reads alerts on a connection of its own, which is not replaced when it breaks.
+#[derive(Debug)]
+pub struct Reader {
+    store: Store,
+    /// `None` once it has broken.
+    connection: Option<PgConnection>,
+}
+
 impl Store {
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn reader(&self) -> Result<Reader, StoreError> {
+        match within(PgConnection::connect_with(&self.options)).await {
+            Outcome::Answer(Ok(connection)) => {
+                Ok(Reader { store: self.clone(), connection: Some(connection) })
+            }
+            Outcome::Answer(Err(error)) => Err(self.error(&error)),
+            Outcome::Silence => Err(StoreError::slow(&self.address, PATIENCE)),
+        }
+    }
+}
+
+impl Reader {
     /// Gives every active alert of these partitions to `each`, in no order, as they come over the
     /// wire. One that its partition's checkpoint has seen is armed at the end of that checkpoint,
     /// if that is later: what it had to fire on before has fired. What changes meanwhile comes with [`changes`](Self::changes) from the cursor returned.
@@ -45,13 +74,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]: what was given so far is true, but not all.
     pub async fn armed(
-        &self,
+        &mut self,
         log: &Log,
         partitions: &[i32],
         each: impl FnMut(AlertState),
     ) -> Result<Cursor, StoreError> {
-        let mut session = self.session().await?;
-        let cursor = snapshot(&mut session).await?;
+        let (address, mut connection) = self.take()?;
+        let cursor = snapshot(&address, &mut connection).await?;
         let rows = sqlx::query_as!(
             Row,
             r#"SELECT id, symbol, condition, target_price, status, generation, alerts.partition,
@@ -66,9 +95,9 @@ impl Store {
             partitions,
             log.id
         )
-        .fetch(session.connection());
-        let outcome = self.give(rows, each).await;
-        settle(&mut session, outcome)?;
+        .fetch(&mut connection);
+        give(&address, rows, each).await?;
+        self.connection = Some(connection);
         Ok(cursor)
     }
 
@@ -81,15 +110,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]: ask again from the same cursor.
     pub async fn changes(
-        &self,
+        &mut self,
         log: &Log,
         partitions: &[i32],
         cursor: &Cursor,
         each: impl FnMut(AlertState),
     ) -> Result<Cursor, StoreError> {
-        let mut session = self.session().await?;
+        let (address, mut connection) = self.take()?;
         // Made before the rows are read: what is committed in between is given twice, not skipped.
-        let next = snapshot(&mut session).await?;
+        let next = snapshot(&address, &mut connection).await?;
         // The first bound is for the index. The second one matters in a database restored from a
         // dump, whose rows may carry transaction ids that are yet to come.
         let rows = sqlx::query_as!(
@@ -105,43 +134,49 @@ impl Store {
             partitions,
             log.id
         )
-        .fetch(session.connection());
-        let outcome = self.give(rows, each).await;
-        settle(&mut session, outcome)?;
+        .fetch(&mut connection);
+        give(&address, rows, each).await?;
+        self.connection = Some(connection);
         Ok(next)
     }
 
-    async fn give(
-        &self,
-        rows: impl Stream<Item = sqlx::Result<Row>>,
-        mut each: impl FnMut(AlertState),
-    ) -> Result<Outcome<()>, StoreError> {
-        let mut rows = pin!(rows);
-        loop {
-            match timeout(PATIENCE, rows.next()).await {
-                Ok(Some(Ok(row))) => each(row.decode(&self.address)?),
-                Ok(Some(Err(error))) => return Ok(Outcome::Answer(Err(error))),
-                Ok(None) => return Ok(Outcome::Answer(Ok(()))),
-                Err(_) => return Ok(Outcome::Silence),
-            }
+    /// The connection is put back only after a whole answer: what is left of one would be taken
+    /// for the next.
+    fn take(&mut self) -> Result<(Arc<str>, PgConnection), StoreError> {
+        let address = Arc::clone(&self.store.address);
+        match self.connection.take() {
+            Some(connection) => Ok((address, connection)),
+            None => Err(StoreError::Unavailable {
+                address: address.to_string(),
+                reason: "the reader's connection has broken".to_owned(),
+            }),
         }
     }
 }
 
-fn settle(
-    session: &mut Session<'_>,
-    outcome: Result<Outcome<()>, StoreError>,
+async fn give(
+    address: &str,
+    rows: impl Stream<Item = sqlx::Result<Row>>,
+    mut each: impl FnMut(AlertState),
 ) -> Result<(), StoreError> {
-    session.settle(outcome?)
+    let mut rows = pin!(rows);
+    loop {
+        match timeout(PATIENCE, rows.next()).await {
+            Ok(Some(Ok(row))) => each(row.decode(address)?),
+            Ok(Some(Err(error))) => return Err(StoreError::new(address, &error)),
+            Ok(None) => return Ok(()),
+            Err(_) => return Err(StoreError::slow(address, PATIENCE)),
+        }
+    }
 }
 
-async fn snapshot(session: &mut Session<'_>) -> Result<Cursor, StoreError> {
-    let outcome = within(
-        sqlx::query_scalar!(r#"SELECT pg_current_snapshot()::text AS "snapshot!""#)
-            .fetch_one(session.connection()),
-    );
-    let outcome = outcome.await;
-    session.settle(outcome).map(Cursor)
+async fn snapshot(address: &str, connection: &mut PgConnection) -> Result<Cursor, StoreError> {
+    let query = sqlx::query_scalar!(r#"SELECT pg_current_snapshot()::text AS "snapshot!""#);
+    match within(query.fetch_one(connection)).await {
+        Outcome::Answer(Ok(snapshot)) => Ok(Cursor(snapshot)),
+        Outcome::Answer(Err(error)) => Err(StoreError::new(address, &error)),
+        Outcome::Silence => Err(StoreError::slow(address, PATIENCE)),
+    }
 }
 
 impl Row {

@@ -38,7 +38,7 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use alert::{AlertState, Condition, Status, UserId};
-pub use changes::Cursor;
+pub use changes::{Cursor, Reader};
 pub use checkpoint::Checkpoint;
 pub use create::{CreatedAlert, NewAlert};
 pub use creator::{CreateError, Creator, EndOffsets, Wish};

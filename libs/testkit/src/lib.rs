@@ -4,6 +4,7 @@
 //! a panic that says what installs it. All of it blocks: from an async test, call it before the
 //! first `.await`, or from `spawn_blocking`.
 
+pub mod alert_oracle;
 mod build;
 mod fixtures;
 mod kafka;
@@ -11,6 +12,7 @@ pub mod oracle;
 mod pipeline;
 mod postgresql;
 mod program;
+mod random_market;
 mod recording;
 mod scratch;
 mod server;
@@ -22,6 +24,7 @@ pub use kafka::{Kafka, Record, kafka, private_kafka};
 pub use pipeline::Pipeline;
 pub use postgresql::{Postgresql, postgresql, private_postgresql};
 pub use program::Program;
+pub use random_market::RandomMarket;
 pub use recording::Recording;
 pub use server::{Server, redis};
 pub use servers::{Exit, http};

@@ -92,7 +92,8 @@ async fn an_owner_loads_what_is_armed_on_its_partitions() {
     let created = fixture.store.create(&fixture.log, &alerts).await.expect("created");
     fixture.fire(&fixture.store, &[firing(created[1].id)]).await;
     let mut armed = Vec::new();
-    let loaded = fixture.store.armed(&fixture.log, &[0, 1, 4], |alert| armed.push(alert));
+    let mut reader = fixture.store.reader().await.expect("connected");
+    let loaded = reader.armed(&fixture.log, &[0, 1, 4], |alert| armed.push(alert));
     loaded.await.expect("loaded");
     armed.sort_unstable_by_key(|alert| alert.partition);
     assert_eq!(armed.iter().map(|alert| alert.partition).collect::<Vec<_>>(), [0, 4]);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use store::{AlertState, Condition, Cursor, Status, Store};
+use store::{AlertState, Condition, Cursor, Reader, Status, Store};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -10,23 +10,24 @@ use crate::support::{Fixture, alert, firing};
 /// What an owner of partition 0 knows.
 struct Owner {
     known: BTreeMap<i64, AlertState>,
+    reader: Reader,
     cursor: Cursor,
 }
 
 impl Owner {
     async fn load(fixture: &Fixture) -> Self {
         let mut known = BTreeMap::new();
-        let loaded =
-            fixture.store.armed(&fixture.log, &[0], |alert| drop(known.insert(alert.id, alert)));
+        let mut reader = fixture.store.reader().await.expect("connected");
+        let loaded = reader.armed(&fixture.log, &[0], |alert| drop(known.insert(alert.id, alert)));
         let cursor = loaded.await.expect("loaded");
-        Self { known, cursor }
+        Self { known, reader, cursor }
     }
 
     /// Returns how many rows it was given.
     async fn reconcile(&mut self, fixture: &Fixture) -> usize {
         let mut given = 0;
         let known = &mut self.known;
-        let changes = fixture.store.changes(&fixture.log, &[0], &self.cursor, |alert| {
+        let changes = self.reader.changes(&fixture.log, &[0], &self.cursor, |alert| {
             given += 1;
             if known.get(&alert.id).is_none_or(|old| old.version < alert.version) {
                 known.insert(alert.id, alert);

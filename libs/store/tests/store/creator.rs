@@ -96,7 +96,8 @@ async fn an_alert_is_armed_where_the_log_ended_after_the_call_was_made() {
         let each = |alert: store::AlertState| {
             armed.insert(alert.id, alert.armed_offset);
         };
-        store.armed(log, &[2], each).await.expect("loaded");
+        let mut reader = store.reader().await.expect("connected");
+        reader.armed(log, &[2], each).await.expect("loaded");
         assert_eq!(armed[&created.id], end);
     }
 }
