@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::io::Write;
 use std::{fs, io};
 
 use servers::cargo;
@@ -28,7 +29,7 @@ fn main() -> io::Result<ExitCode> {
         .args(["check", "--release", "--package", "store"])
         .env("GOSTOCKS_SQLX_PREPARE", &url)
         .status()?;
-    println!("{} answers in {}", sorted(&answers)?.len(), answers.display());
+    writeln!(io::stdout(), "{} answers in {}", sorted(&answers)?.len(), answers.display())?;
     Ok(if checked.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
