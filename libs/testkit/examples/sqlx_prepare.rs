@@ -3,9 +3,9 @@
 //!
 //! `cargo run --release --package testkit --example sqlx_prepare`
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::io::Write;
 use std::{fs, io};
 
 use servers::cargo;
