@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// Firings leased at once.
 const FIRINGS: u32 = 1_000;
 /// Longer than a delivery may take: who dies with a lease holds its firings up for so long.
-const LEASE: Duration = Duration::from_secs(40);
+const LEASE: Duration = Duration::from_secs(10);
 /// How often the outbox is looked into unasked: for what another instance left behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

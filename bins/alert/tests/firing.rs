@@ -1,18 +1,13 @@
 //! The real program on a real Kafka and a real PostgreSQL: whatever happens to it, what has fired
 //! is what the log says, each alert once.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::StreamExt;
-use prost::Message;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use rpc::alert::v1::alert_service_client::AlertServiceClient;
-use rpc::alert::v1::{AlertCondition, CreateAlertRequest, Firing};
+use rpc::alert::v1::{AlertCondition, CreateAlertRequest};
 use testkit::{
-    Exit, Kafka, Postgresql, Program, RandomMarket, Server, alert_oracle, eventually, free_port,
-    kafka, postgresql, private_postgresql,
+    Alerts, Exit, Kafka, RandomMarket, eventually, kafka, postgresql, private_postgresql,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,42 +15,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Rig {
     kafka: &'static Kafka,
     topic: String,
-    firings: String,
-    url: String,
-    port: u16,
+    alerts: Alerts,
     market: RandomMarket,
     random: SmallRng,
 }
 
 impl Rig {
-    fn new(hint: &str, postgresql: &Postgresql) -> Self {
+    fn new(hint: &str, postgresql: &str) -> Self {
         let kafka = kafka();
+        let topic = kafka.topic(hint, 6);
         Self {
             kafka,
-            topic: kafka.topic(hint, 6),
-            firings: kafka.topic(&format!("{hint}-firings"), 1),
-            url: postgresql.database(),
-            port: free_port(),
+            alerts: Alerts::new(kafka.brokers(), &topic, postgresql),
+            topic,
             market: RandomMarket::new(11),
             random: SmallRng::seed_from_u64(12),
         }
-    }
-
-    /// Groups are named after the topic, since the tests share a broker.
-    fn service(&self) -> Program {
-        self.service_at(self.port)
-    }
-
-    fn service_at(&self, port: u16) -> Program {
-        let settings = [
-            ("KAFKA_BROKERS", self.kafka.brokers()),
-            ("KAFKA_TOPIC", &self.topic),
-            ("KAFKA_FIRINGS_TOPIC", &self.firings),
-            ("KAFKA_GROUP", &format!("alerts-{}", self.topic)),
-            ("DATABASE_URL", &self.url),
-            ("GRPC_PORT", &port.to_string()),
-        ];
-        Program::start("alert", &[], &settings)
     }
 
     fn trade(&mut self, records: usize) {
@@ -64,22 +39,10 @@ impl Rig {
         self.kafka.produce(&self.topic, records);
     }
 
-    /// Asks for alerts, many at once; some may be refused while something is away. Returns how
-    /// many were made for certain.
+    /// How many alerts were made for certain.
     fn ask(&mut self, count: usize) -> usize {
         let wishes: Vec<CreateAlertRequest> = (0..count).map(|_| self.wish()).collect();
-        let address = format!("http://127.0.0.1:{}", self.port);
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        runtime.block_on(async {
-            let endpoint = tonic::transport::Endpoint::from_shared(address).expect("an address");
-            let client = AlertServiceClient::new(endpoint.connect_lazy());
-            let calls = wishes.into_iter().map(|wish| {
-                let mut client = client.clone();
-                async move { client.create_alert(wish).await.is_ok() }
-            });
-            let made = futures::stream::iter(calls).buffer_unordered(32);
-            made.filter(|made| std::future::ready(*made)).count().await
-        })
+        self.alerts.create(wishes).len()
     }
 
     /// Prices are from 0.01 to 100: some of these fire at once, some never.
@@ -97,67 +60,31 @@ impl Rig {
             target_price,
         }
     }
-
-    /// Waits until PostgreSQL holds the firings that the log and the alerts' rows say, and the
-    /// topic tells of each. Returns how many there are.
-    #[track_caller]
-    fn check(&self, postgresql: &Postgresql, when: &str) -> usize {
-        let records = self.kafka.records(&self.topic);
-        let alerts = alert_oracle::alerts(postgresql, &self.url);
-        let expected = alert_oracle::expected(&records, &alerts);
-        let expected: Vec<_> = expected.into_iter().collect();
-        let begun = Instant::now();
-        while alert_oracle::stored(postgresql, &self.url) != expected && begun.elapsed() < PATIENCE
-        {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let stored = alert_oracle::stored(postgresql, &self.url);
-        let missing: Vec<_> = expected.iter().filter(|firing| !stored.contains(firing)).collect();
-        let wrong: Vec<_> = stored.iter().filter(|firing| !expected.contains(firing)).collect();
-        assert!(missing.is_empty() && wrong.is_empty(), "{when}: {missing:?}, not {wrong:?}");
-        assert_eq!(stored.len(), expected.len(), "{when}: one of them is there twice");
-        let alerts = alert_oracle::alerts(postgresql, &self.url);
-        let triggered: BTreeSet<i64> =
-            alerts.iter().filter(|alert| alert.is_triggered).map(|alert| alert.id).collect();
-        assert_eq!(triggered, expected.iter().map(|(id, _)| *id).collect(), "{when}");
-        eventually(PATIENCE, "every firing is on its topic", || {
-            let told: BTreeSet<i64> = self
-                .kafka
-                .records(&self.firings)
-                .iter()
-                .map(|record| Firing::decode(&*record.value).expect("a firing").alert_id)
-                .collect();
-            told == triggered
-        });
-        expected.len()
-    }
 }
 
 #[test]
 fn what_fires_is_what_the_log_says() {
-    let postgresql = postgresql();
-    let mut rig = Rig::new("fires", postgresql);
+    let mut rig = Rig::new("fires", postgresql().address());
     rig.trade(500);
-    let mut service = rig.service();
+    let mut service = rig.alerts.service();
     service.wait_ready();
     for _ in 0..5 {
         assert_eq!(rig.ask(200), 200);
         rig.trade(300);
     }
-    let fired = rig.check(postgresql, "while it runs");
+    let fired = rig.alerts.check("while it runs");
     assert!((100..1_000).contains(&fired), "{fired} of 1,000");
     assert_eq!(service.terminate(), Exit::Code(0));
     rig.trade(300);
-    let _service = rig.service();
-    rig.check(postgresql, "after a restart");
+    let _service = rig.alerts.service();
+    rig.alerts.check("after a restart");
 }
 
 #[test]
 fn a_killed_service_loses_nothing_and_fires_nothing_twice() {
-    let postgresql = postgresql();
-    let mut rig = Rig::new("killed", postgresql);
+    let mut rig = Rig::new("killed", postgresql().address());
     for round in 0..5 {
-        let mut service = rig.service();
+        let mut service = rig.alerts.service();
         service.wait_ready();
         rig.ask(150);
         rig.trade(300);
@@ -169,16 +96,15 @@ fn a_killed_service_loses_nothing_and_fires_nothing_twice() {
         service.kill9();
         rig.trade(100);
     }
-    let _service = rig.service();
-    assert!(rig.check(postgresql, "after five kills") > 100);
+    let _service = rig.alerts.service();
+    assert!(rig.alerts.check("after five kills") > 100);
 }
 
 #[test]
 fn a_killed_postgresql_loses_nothing() {
-    let mut server: Server = private_postgresql();
-    let postgresql = Postgresql::at(server.address());
-    let mut rig = Rig::new("postgresql", &postgresql);
-    let mut service = rig.service();
+    let mut server = private_postgresql();
+    let mut rig = Rig::new("postgresql", server.address());
+    let mut service = rig.alerts.service();
     service.wait_ready();
     for _ in 0..3 {
         assert_eq!(rig.ask(100), 100);
@@ -188,18 +114,17 @@ fn a_killed_postgresql_loses_nothing() {
         server.restart();
         eventually(PATIENCE, "alerts are made again", || rig.ask(1) == 1);
         rig.trade(200);
-        rig.check(&postgresql, "after a kill of PostgreSQL");
+        rig.alerts.check("after a kill of PostgreSQL");
     }
     assert!(service.is_alive(), "it never ended");
 }
 
 #[test]
 fn two_services_share_the_partitions_and_fire_nothing_twice() {
-    let postgresql = postgresql();
-    let mut rig = Rig::new("two", postgresql);
-    let mut one = rig.service();
+    let mut rig = Rig::new("two", postgresql().address());
+    let mut one = rig.alerts.service();
     one.wait_ready();
-    let mut two = rig.service_at(free_port());
+    let mut two = rig.alerts.second_service();
     for round in 0..4 {
         assert_eq!(rig.ask(150), 150);
         rig.trade(300);
@@ -207,15 +132,14 @@ fn two_services_share_the_partitions_and_fire_nothing_twice() {
             two.kill9();
         }
     }
-    assert!(rig.check(postgresql, "after one of two was killed") > 100);
+    assert!(rig.alerts.check("after one of two was killed") > 100);
     assert_eq!(one.terminate(), Exit::Code(0));
 }
 
 #[test]
 fn an_alert_that_the_owner_hears_of_late_is_judged_by_the_log() {
-    let postgresql = postgresql();
-    let mut rig = Rig::new("late", postgresql);
-    let mut service = rig.service();
+    let mut rig = Rig::new("late", postgresql().address());
+    let mut service = rig.alerts.service();
     service.wait_ready();
     rig.trade(2_000);
     eventually(PATIENCE, "it has read them", || {
@@ -238,10 +162,10 @@ fn an_alert_that_the_owner_hears_of_late_is_judged_by_the_log() {
         })
         .collect();
     let names = ") AS new (symbol, condition, target, partition, offset_)";
-    postgresql.execute(&rig.url, &format!("{statement}{}{names}", rows.join(", ")));
-    let service = rig.service();
-    assert!(rig.check(postgresql, "armed in the past") > 80);
+    rig.alerts.execute(&format!("{statement}{}{names}", rows.join(", ")));
+    let service = rig.alerts.service();
+    assert!(rig.alerts.check("armed in the past") > 80);
     assert!(service.metric("gostocks_alerts_rewound_total") >= 100.0);
     rig.trade(300);
-    rig.check(postgresql, "and on");
+    rig.alerts.check("and on");
 }

@@ -6,7 +6,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Whoever publishes tries again, from what it has stored.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Puts records on a topic and waits for each: for what is rare, where the producer of ticks is
 /// for what is not.

@@ -36,7 +36,10 @@ pub struct FiredOn {
 pub fn expected(records: &[Record], alerts: &[AlertRow]) -> BTreeMap<i64, FiredOn> {
     let mut symbols: BTreeMap<String, Vec<FiredOn>> = BTreeMap::new();
     for record in records {
-        let Ok(tick) = StockTick::decode(&*record.value) else { continue };
+        let Ok(mut tick) = StockTick::decode(&*record.value) else { continue };
+        if tick.prices.is_empty() {
+            (tick.prices, tick.timestamps) = (vec![tick.price], vec![tick.timestamp]);
+        }
         let trades = symbols.entry(tick.symbol).or_default();
         for (index, (price, timestamp)) in tick.prices.iter().zip(&tick.timestamps).enumerate() {
             trades.push(FiredOn {

@@ -5,7 +5,9 @@
 //! first `.await`, or from `spawn_blocking`.
 
 pub mod alert_oracle;
+mod alerts;
 mod build;
+pub mod chaos;
 mod fixtures;
 mod kafka;
 pub mod oracle;
@@ -17,7 +19,9 @@ mod recording;
 mod scratch;
 mod server;
 mod wait;
+mod wishes;
 
+pub use alerts::Alerts;
 pub use build::binary;
 pub use fixtures::{all_tests, python, replay_file};
 pub use kafka::{Kafka, Record, kafka, private_kafka};
@@ -29,6 +33,7 @@ pub use recording::Recording;
 pub use server::{Server, redis};
 pub use servers::{Exit, http};
 pub use wait::{eventually, eventually_some};
+pub use wishes::Wishes;
 
 /// A free port of loopback.
 pub fn free_port() -> u16 {

@@ -54,9 +54,14 @@ impl Pipeline {
 
     /// `loadgen feed` of that recording.
     pub fn feed(&self, recording: &Recording, arguments: &[&str]) -> Program {
-        let listen = format!("127.0.0.1:{}", self.feed);
         let file = recording.path().to_str().expect("a path in UTF-8");
-        let fixed = ["feed", "--listen", listen.as_str(), "--file", file];
+        self.any_feed(&[&["--file", file], arguments].concat())
+    }
+
+    /// `loadgen feed`: by itself, of a synthetic market.
+    pub fn any_feed(&self, arguments: &[&str]) -> Program {
+        let listen = format!("127.0.0.1:{}", self.feed);
+        let fixed = ["feed", "--listen", listen.as_str()];
         let mut feed = Program::start("loadgen", &[&fixed, arguments].concat(), &[]);
         feed.wait_for_log("feed listening");
         feed
@@ -87,15 +92,20 @@ impl Pipeline {
         Program::start("processor", &[], &settings)
     }
 
-    pub fn gateway(&self) -> Program {
+    pub fn gateway(&self, settings: &[(&str, &str)]) -> Program {
         let port = self.gateway.to_string();
-        let settings = [("PORT", port.as_str()), ("REDIS_ADDR", self.redis.address())];
-        Program::start("gateway", &[], &settings)
+        let fixed = [("PORT", port.as_str()), ("REDIS_ADDR", self.redis.address())];
+        Program::start("gateway", &[], &[&fixed, settings].concat())
+    }
+
+    /// `host:port` of [`gateway`](Self::gateway).
+    pub fn gateway_address(&self) -> String {
+        format!("127.0.0.1:{}", self.gateway)
     }
 
     /// The gateway's status and JSON. `None` where it does not answer.
     pub fn get(&self, path: &str) -> Option<(u16, Value)> {
-        let (status, body) = http::get(&format!("127.0.0.1:{}", self.gateway), path).ok()?;
+        let (status, body) = http::get(&self.gateway_address(), path).ok()?;
         Some((status, serde_json::from_str(&body).expect("JSON")))
     }
 

@@ -48,6 +48,10 @@ impl Postgresql {
         Self { address: address.to_owned(), _server: None }
     }
 
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Makes an empty database with a name of its own; its `DATABASE_URL`.
     pub fn database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -120,6 +120,13 @@ impl Program {
             .sum()
     }
 
+    /// How many series a metric has.
+    pub fn series(&self, name: &str) -> usize {
+        let text = http::get(&self.metrics, "/metrics").map(|(_, body)| body).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        lines.filter(|rest| rest.starts_with(['{', ' '])).count()
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid
     }
@@ -138,6 +145,16 @@ impl Program {
     pub fn kill9(&mut self) {
         self.process.signal(servers::Signal::SIGKILL);
         self.wait_exit(PATIENCE);
+    }
+
+    /// SIGSTOP: it does nothing any more, and does not know.
+    pub fn freeze(&self) {
+        self.process.signal(servers::Signal::SIGSTOP);
+    }
+
+    /// SIGCONT, after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.process.signal(servers::Signal::SIGCONT);
     }
 
     /// SIGTERM, and how it ended.

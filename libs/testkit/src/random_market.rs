@@ -38,6 +38,13 @@ impl RandomMarket {
         let last = tick.prices.len() - 1;
         (tick.price, tick.timestamp) = (tick.prices[last], tick.timestamps[last]);
         (tick.volume, tick.received_at) = (tick.volumes[last], 1);
+        if last == 0 {
+            // One trade needs no columns.
+            tick.prices.clear();
+            tick.timestamps.clear();
+            tick.volumes.clear();
+            tick.received_ats.clear();
+        }
         (symbol, tick.encode_to_vec())
     }
 }

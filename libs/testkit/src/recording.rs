@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -42,6 +43,25 @@ impl Recording {
             lines.push(json!({"data": trades, "type": "trade"}).to_string());
         }
         Self::of(lines)
+    }
+
+    /// Each frame also with another symbol, of eleven in turn: for more partitions to be busy.
+    pub fn with_copies(&self) -> Self {
+        let copy = |(number, line): (usize, &String)| {
+            let mut frame: Value = serde_json::from_str(line).expect("a frame");
+            for trade in frame["data"].as_array_mut().expect("trades") {
+                trade["s"] = json!(format!("COPY:{}", number % 11));
+            }
+            [line.clone(), frame.to_string()]
+        };
+        Self::of(self.lines.iter().enumerate().flat_map(copy).collect())
+    }
+
+    /// From its earliest trade to its latest.
+    pub fn period(&self) -> Duration {
+        let times: Vec<i64> = self.trades().iter().map(|trade| trade.timestamp).collect();
+        let ends = times.iter().max().zip(times.iter().min());
+        Duration::from_millis(ends.map_or(0, |(latest, earliest)| latest.abs_diff(*earliest)))
     }
 
     /// These frames, in a file of their own.

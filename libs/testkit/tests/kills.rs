@@ -30,7 +30,7 @@ impl Replay {
         let trades = recording.trades();
         let mut processor = way.processor(GROUP);
         processor.wait_ready();
-        let mut gateway = way.gateway();
+        let mut gateway = way.gateway(&[]);
         gateway.wait_ready();
         let feed = way.feed(&recording, &["--speed", speed]);
         let ingestor = way.ingestor(&recording.symbols(), &[]);
@@ -112,7 +112,7 @@ fn of_the_gateway() {
         replay.gateway.kill9();
         assert_eq!(replay.way.get("/health"), None, "it is dead");
         replay.until(50);
-        replay.gateway = replay.way.gateway();
+        replay.gateway = replay.way.gateway(&[]);
         replay.gateway.wait_ready();
         replay.check_all("after a kill of the gateway");
     }

@@ -107,7 +107,7 @@ fn a_recorded_feed_gives_its_price_and_candles_however_often_it_is_read() {
     let _feed = way.feed(&file, &["--speed", "0"]);
     let _ingestor = way.ingestor(SYMBOL, &[]);
     let mut processor = way.processor("processor-group");
-    let mut gateway = way.gateway();
+    let mut gateway = way.gateway(&[]);
     gateway.wait_ready();
     assert_eq!(way.wait_logged(truth.trades), file.trades(), "every trade once, in order");
     truth.check(&mut way, "as it comes");
@@ -137,7 +137,7 @@ fn two_processors_may_follow_the_same_feed() {
     });
     let _feed = way.feed(&file, &["--speed", "15"]);
     let _ingestor = way.ingestor(SYMBOL, &[("TICKS_PER_RECORD", "1")]);
-    let mut gateway = way.gateway();
+    let mut gateway = way.gateway(&[]);
     gateway.wait_ready();
     way.wait_logged(truth.trades);
     for processor in &processors {
@@ -153,7 +153,7 @@ fn every_symbol_of_a_market_finds_its_way() {
     let _feed = way.feed(&market, &["--speed", "0"]);
     let _ingestor = way.ingestor(&market.symbols(), &[]);
     let _processor = way.processor("processor-group");
-    let mut gateway = way.gateway();
+    let mut gateway = way.gateway(&[]);
     gateway.wait_ready();
     way.wait_logged(market.trades().len());
     way.check_redis("late and equal times, two days, six partitions");

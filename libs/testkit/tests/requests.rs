@@ -11,7 +11,7 @@ const T: i64 = 1_610_064_000_000;
 fn each_request_gets_its_answer() {
     let mut way = Pipeline::new(kafka().brokers(), "requests");
     way.kafka().create_topic(way.topic(), 6);
-    let mut gateway = way.gateway();
+    let mut gateway = way.gateway(&[]);
     gateway.wait_ready();
     let _processor = way.processor("processor-group");
 
