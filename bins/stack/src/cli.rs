@@ -24,6 +24,12 @@ pub(crate) enum Command {
     Logs(Logs),
     /// All that CI runs: formatting, lints, proto checks, the build and the tests.
     Test(Test),
+    /// Kill everything, one at a time and in pairs, under a replayed market; then ask the oracles
+    /// whether anything was lost, came twice or is wrong.
+    ///
+    /// Runs on servers of its own, beside whatever is up. The first round that fails ends it, and
+    /// says how to run that round again.
+    Chaos(Chaos),
 }
 
 #[derive(Args, Debug)]
@@ -60,6 +66,16 @@ pub(crate) struct Logs {
     /// Go on printing as they are written.
     #[arg(long, short)]
     pub(crate) follow: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Chaos {
+    /// How many rounds, of about half a minute each.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) rounds: u64,
+    /// Of the first round; each next one has the next number.
+    #[arg(long, value_name = "S", default_value = "1", value_parser = clap::value_parser!(u64).range(..=u64::from(u32::MAX)))]
+    pub(crate) seed: u64,
 }
 
 #[derive(Args, Debug)]

@@ -9,6 +9,7 @@
 
 mod build;
 mod catalogue;
+mod chaos;
 mod cli;
 mod down;
 mod feed;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Status(options) => status::run(&paths, &options),
         Command::Logs(options) => logs::run(&paths, &options),
         Command::Test(options) => test::run(&paths, &options),
+        Command::Chaos(options) => chaos::run(&paths, &options),
     });
     match outcome {
         Ok(code) => code,

@@ -92,7 +92,7 @@ fn run_cargo(paths: &Paths, arguments: &[&str]) -> anyhow::Result<()> {
     check(cargo().args(arguments).current_dir(&paths.root))
 }
 
-fn check(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn check(command: &mut Command) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status =
         command.stdin(Stdio::null()).status().with_context(|| format!("cannot start {program}"))?;

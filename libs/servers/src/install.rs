@@ -76,6 +76,12 @@ const REQUIREMENTS: &[Requirement] = &[
         packages: &["kcat"],
     },
     Requirement {
+        what: "curl",
+        purpose: Purpose::Test,
+        present: |_| find_program("curl").is_some(),
+        packages: &["curl"],
+    },
+    Requirement {
         what: "the protobuf compiler (protoc)",
         purpose: Purpose::Test,
         present: |_| find_program("protoc").is_some(),

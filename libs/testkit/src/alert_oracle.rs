@@ -32,8 +32,29 @@ pub struct FiredOn {
     pub timestamp: i64,
 }
 
+impl AlertRow {
+    /// The first of its symbol's trades, at or after an offset, that it is to fire on.
+    pub fn reached_by(&self, trades: &[FiredOn], from: i64) -> Option<FiredOn> {
+        let reaches = |trade: &&FiredOn| match self.is_above {
+            true => trade.price >= self.target,
+            false => trade.price <= self.target,
+        };
+        trades.iter().filter(|trade| trade.offset >= from).find(reaches).copied()
+    }
+}
+
 /// What each alert must have fired on, by its id, if it must have fired.
 pub fn expected(records: &[Record], alerts: &[AlertRow]) -> BTreeMap<i64, FiredOn> {
+    let trades = trades(records);
+    let fired = alerts.iter().filter_map(|alert| {
+        let on = alert.reached_by(trades.get(&alert.symbol)?, alert.armed_offset)?;
+        Some((alert.id, on))
+    });
+    fired.collect()
+}
+
+/// By symbol, and in order, the trades that may fire an alert.
+pub fn trades(records: &[Record]) -> BTreeMap<String, Vec<FiredOn>> {
     let mut symbols: BTreeMap<String, Vec<FiredOn>> = BTreeMap::new();
     for record in records {
         let Ok(mut tick) = StockTick::decode(&*record.value) else { continue };
@@ -60,17 +81,7 @@ pub fn expected(records: &[Record], alerts: &[AlertRow]) -> BTreeMap<i64, FiredO
             !is_late
         });
     }
-    let fired = alerts.iter().filter_map(|alert| {
-        let reaches = |trade: &&FiredOn| {
-            let reached = match alert.is_above {
-                true => trade.price >= alert.target,
-                false => trade.price <= alert.target,
-            };
-            trade.offset >= alert.armed_offset && reached
-        };
-        Some((alert.id, *symbols.get(&alert.symbol)?.iter().find(reaches)?))
-    });
-    fired.collect()
+    symbols
 }
 
 /// The alerts that PostgreSQL holds.

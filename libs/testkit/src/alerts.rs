@@ -8,6 +8,7 @@ use rpc::alert::v1::{CreateAlertRequest, Firing};
 use tokio::runtime::Runtime;
 use tonic::transport::Endpoint;
 
+use crate::alert_oracle::{AlertRow, FiredOn};
 use crate::{Kafka, Postgresql, Program, alert_oracle, eventually, free_port};
 
 /// Long enough for a group to give up a dead member and for an abandoned lease to end, beside a
@@ -94,16 +95,25 @@ impl Alerts {
         })
     }
 
+    /// Every alert that there is.
+    pub fn rows(&self) -> Vec<AlertRow> {
+        alert_oracle::alerts(&self.postgresql, &self.url)
+    }
+
+    /// What each has fired on.
+    pub fn fired(&self) -> Vec<(i64, FiredOn)> {
+        alert_oracle::stored(&self.postgresql, &self.url)
+    }
+
     /// Waits until PostgreSQL holds the firings that the log and the alerts' rows say, each once,
     /// and the topic tells of each. Returns how many there are. The log must not grow meanwhile.
     #[track_caller]
     pub fn check(&self, when: &str) -> usize {
         let records = self.kafka.records(&self.topic);
-        let alerts = alert_oracle::alerts(&self.postgresql, &self.url);
-        let expected: Vec<_> = alert_oracle::expected(&records, &alerts).into_iter().collect();
+        let expected: Vec<_> = alert_oracle::expected(&records, &self.rows()).into_iter().collect();
         let mut stored = Vec::new();
         let same = servers::poll(PATIENCE, || {
-            stored = alert_oracle::stored(&self.postgresql, &self.url);
+            stored = self.fired();
             (stored == expected).then_some(())
         });
         if same.is_none() {
@@ -112,9 +122,9 @@ impl Alerts {
             let twice = stored.len() + missing.len() - expected.len() - wrong.len();
             panic!("{when}: missing {missing:?}, wrong {wrong:?}, {twice} twice");
         }
-        let alerts = alert_oracle::alerts(&self.postgresql, &self.url);
+        let rows = self.rows();
         let triggered: BTreeSet<i64> =
-            alerts.iter().filter(|alert| alert.is_triggered).map(|alert| alert.id).collect();
+            rows.iter().filter(|alert| alert.is_triggered).map(|alert| alert.id).collect();
         let fired: BTreeSet<i64> = expected.iter().map(|(id, _)| *id).collect();
         assert!(triggered == fired, "{when}: what is TRIGGERED is not what fired");
         eventually(PATIENCE, &format!("{when}: every firing is on its topic"), || {
@@ -131,8 +141,7 @@ impl Alerts {
     /// The alerts of these ids have rows: what was answered is durable.
     #[track_caller]
     pub fn check_durable(&self, ids: &[i64], when: &str) {
-        let stored = alert_oracle::alerts(&self.postgresql, &self.url);
-        let stored: BTreeSet<i64> = stored.iter().map(|alert| alert.id).collect();
+        let stored: BTreeSet<i64> = self.rows().iter().map(|alert| alert.id).collect();
         let lost: Vec<_> = ids.iter().filter(|id| !stored.contains(id)).collect();
         assert!(lost.is_empty(), "{when}: alerts {lost:?} were promised and are not there");
     }

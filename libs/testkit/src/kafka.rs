@@ -145,6 +145,16 @@ impl Kafka {
         records
     }
 
+    /// Where a partition ends, asked of the broker each time.
+    pub fn ends(&self, topic: &str) -> impl Fn(i32) -> i64 + use<> {
+        let consumer: BaseConsumer = self.client().create().expect("a consumer");
+        let topic = topic.to_owned();
+        move |partition| {
+            let (_, end) = consumer.fetch_watermarks(&topic, partition, PATIENCE).expect("an end");
+            end
+        }
+    }
+
     /// Appends records as Kafka's own clients would (murmur2 of the key), and waits until they are
     /// acknowledged.
     pub fn produce<'a>(&self, topic: &str, records: impl IntoIterator<Item = (&'a str, &'a [u8])>) {
