@@ -1,9 +1,14 @@
+use std::time::Duration;
+
 use market::AnotherLog;
 use sqlx::Acquire;
 use uuid::Uuid;
 
-use crate::session::within;
+use crate::session::{within, within_period};
 use crate::{Store, StoreError};
+
+/// Every active alert's row is written, and a person waits for it.
+const REBUILD_PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// The log that PostgreSQL follows: one life of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +77,8 @@ impl Store {
         rearm: Rearm<impl Fn(&str) -> i32 + Send, impl Fn(i32) -> i64 + Send>,
     ) -> Result<Log, StoreError> {
         let mut session = self.session().await?;
-        let outcome = within(rebuild(session.connection(), topic, partitions, rearm));
+        let work = rebuild(session.connection(), topic, partitions, rearm);
+        let outcome = within_period(REBUILD_PATIENCE, work);
         let outcome = outcome.await;
         let id = session.settle(outcome)?;
         self.news.announce();

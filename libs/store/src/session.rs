@@ -63,7 +63,15 @@ pub(crate) enum Outcome<T> {
 
 /// Waits for a statement for as long as [`PATIENCE`].
 pub(crate) async fn within<T>(statement: impl Future<Output = sqlx::Result<T>>) -> Outcome<T> {
-    match timeout(PATIENCE, statement).await {
+    within_period(PATIENCE, statement).await
+}
+
+/// As [`within`], for what may take longer.
+pub(crate) async fn within_period<T>(
+    period: Duration,
+    statement: impl Future<Output = sqlx::Result<T>>,
+) -> Outcome<T> {
+    match timeout(period, statement).await {
         Ok(answer) => Outcome::Answer(answer),
         Err(_) => Outcome::Silence,
     }

@@ -84,9 +84,10 @@ pub fn trades(records: &[Record]) -> BTreeMap<String, Vec<FiredOn>> {
     symbols
 }
 
-/// The alerts that PostgreSQL holds.
+/// The alerts that PostgreSQL holds, of the log that it follows.
 pub fn alerts(postgresql: &Postgresql, url: &str) -> Vec<AlertRow> {
-    let query = "SELECT id, symbol, condition, target_price, armed_offset, status FROM alerts";
+    let query = "SELECT id, symbol, condition, target_price, armed_offset, status FROM alerts \
+                 WHERE armed_log IN (SELECT log_id FROM logs)";
     let parse = |[id, symbol, condition, target, armed, status]: [&str; 6]| {
         Some(AlertRow {
             id: id.parse().ok()?,
@@ -100,10 +101,10 @@ pub fn alerts(postgresql: &Postgresql, url: &str) -> Vec<AlertRow> {
     rows(&postgresql.execute(url, query), parse)
 }
 
-/// What PostgreSQL says each alert fired on. An alert that fired twice is there twice.
+/// What PostgreSQL says each alert fired on, on the log that it follows. An alert that fired twice is there twice.
 pub fn stored(postgresql: &Postgresql, url: &str) -> Vec<(i64, FiredOn)> {
     let query = "SELECT alert_id, partition, record_offset, record_index, price, trade_time \
-                 FROM firings ORDER BY alert_id";
+                 FROM firings WHERE log_id IN (SELECT log_id FROM logs) ORDER BY alert_id";
     let parse = |[id, partition, offset, index, price, time]: [&str; 6]| {
         let on = FiredOn {
             partition: partition.parse().ok()?,

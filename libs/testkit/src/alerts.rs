@@ -42,6 +42,12 @@ impl Alerts {
         Self { kafka, topic, firings, postgresql, url, port, spare_port }
     }
 
+    /// The same database, and another topic.
+    pub fn move_to(&mut self, topic: &str) {
+        self.topic = topic.to_owned();
+        self.firings = format!("{topic}-firings");
+    }
+
     /// For `ALERT_SERVICE_ADDR`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)

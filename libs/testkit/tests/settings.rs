@@ -44,7 +44,24 @@ const PROCESSOR: &[Row] = &[
     (&[("BATCH_TRADES", "many")], "BATCH_TRADES: expected a whole number"),
 ];
 
+const ALERT: &[Row] = &[
+    (&[("GRPC_PORT", "0")], "GRPC_PORT: expected a port from 1 to 65535"),
+    (&[("GRPC_PORT", "")], "GRPC_PORT is empty"),
+    (&[("GRPC_HOST", "everywhere")], "GRPC_HOST: expected an IP address"),
+    (&[("DATABASE_URL", "")], "DATABASE_URL is empty"),
+    (&[("DATABASE_URL", "foo")], "DATABASE_URL: expected postgres://"),
+    (&[("DATABASE_URL", "mysql://me:SECRET@localhost/x")], "DATABASE_URL: expected postgres://"),
+    (&[("DATABASE_URL", "postgres://me:SECRET@localhost:0/x")], "DATABASE_URL"),
+    (&[("DATABASE_URL", "user=me password=SECRET colour=red")], "DATABASE_URL"),
+    (&[("KAFKA_FIRINGS_TOPIC", "alert firings")], "KAFKA_FIRINGS_TOPIC: expected a topic name"),
+    (&[("KAFKA_GROUP", "")], "KAFKA_GROUP is empty"),
+    (&[("KAFKA_SESSION_TIMEOUT", "1s")], "KAFKA_SESSION_TIMEOUT: expected from"),
+    (&[("BATCH_TRADES", "many")], "BATCH_TRADES: expected a whole number"),
+];
+
 const GATEWAY: &[Row] = &[
+    (&[("ALERT_SERVICE_ADDR", "")], "ALERT_SERVICE_ADDR is empty"),
+    (&[("ALERT_SERVICE_ADDR", "alert")], "ALERT_SERVICE_ADDR: expected host:port"),
     (&[("PORT", "0")], "PORT: expected a port from 1 to 65535, found \"0\""),
     (&[("PORT", "65536")], "PORT: expected a port from 1 to 65535"),
     (&[("PORT", "http")], "PORT: expected a port from 1 to 65535"),
@@ -90,7 +107,7 @@ fn said(program: &str, settings: &[(&str, &str)], env_file: Option<&[u8]>) -> St
     let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let [metrics, port] = taken.each_ref().map(|held| held.local_addr().expect("its address"));
     let (metrics, port) = (metrics.to_string(), port.port().to_string());
-    let mut all = vec![("METRICS_ADDR", metrics.as_str()), ("PORT", &port)];
+    let mut all = vec![("METRICS_ADDR", metrics.as_str()), ("PORT", &port), ("GRPC_PORT", &port)];
     all.retain(|(name, _)| settings.iter().all(|(given, _)| given != name));
     all.extend(settings);
     let folder = Folder::new(&port);
@@ -143,6 +160,11 @@ fn each_wrong_setting_of_the_processor_gets_its_sentence() {
 }
 
 #[test]
+fn each_wrong_setting_of_the_alert_service_gets_its_sentence() {
+    check("alert", &[], &[ALERT, KAFKA, ALL]);
+}
+
+#[test]
 fn each_wrong_setting_of_the_gateway_gets_its_sentence() {
     check("gateway", &[], &[GATEWAY, REDIS, ALL]);
 }
@@ -172,7 +194,7 @@ fn the_env_file_counts_where_the_environment_says_nothing() {
 fn a_port_that_is_taken_is_no_wrong_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();
-    for program in ["ingestor", "processor", "gateway"] {
+    for program in ["ingestor", "processor", "alert", "gateway"] {
         let mut program = Program::start(program, &[], &[FEED, ("METRICS_ADDR", &address)]);
         assert_eq!(program.wait_exit(PATIENCE), Exit::Code(1), "{}", program.log());
         assert!(program.log().contains("METRICS_ADDR"), "{}", program.log());

@@ -1,66 +1,20 @@
 //! The real program on a real Kafka and a real PostgreSQL: whatever happens to it, what has fired
 //! is what the log says, each alert once.
 
+mod another_log;
+mod rig;
+
+use std::thread;
 use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
+use prost::Message;
 use rpc::alert::v1::{AlertCondition, CreateAlertRequest};
-use testkit::{
-    Alerts, Exit, Kafka, RandomMarket, eventually, kafka, postgresql, private_postgresql,
-};
+use rpc::market::v1::StockTick;
+use testkit::{Exit, eventually, postgresql, private_postgresql};
+
+use crate::rig::Rig;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Rig {
-    kafka: &'static Kafka,
-    topic: String,
-    alerts: Alerts,
-    market: RandomMarket,
-    random: SmallRng,
-}
-
-impl Rig {
-    fn new(hint: &str, postgresql: &str) -> Self {
-        let kafka = kafka();
-        let topic = kafka.topic(hint, 6);
-        Self {
-            kafka,
-            alerts: Alerts::new(kafka.brokers(), &topic, postgresql),
-            topic,
-            market: RandomMarket::new(11),
-            random: SmallRng::seed_from_u64(12),
-        }
-    }
-
-    fn trade(&mut self, records: usize) {
-        let records = self.market.records(records);
-        let records = records.iter().map(|(symbol, value)| (symbol.as_str(), value.as_slice()));
-        self.kafka.produce(&self.topic, records);
-    }
-
-    /// How many alerts were made for certain.
-    fn ask(&mut self, count: usize) -> usize {
-        let wishes: Vec<CreateAlertRequest> = (0..count).map(|_| self.wish()).collect();
-        self.alerts.create(wishes).len()
-    }
-
-    /// Prices are from 0.01 to 100: some of these fire at once, some never.
-    fn wish(&mut self) -> CreateAlertRequest {
-        let is_above = self.random.random_bool(0.5);
-        let distance = f64::from(self.random.random_range(-20..3_000)) / 100.0;
-        let (condition, target_price) = match is_above {
-            true => (AlertCondition::Above, 100.1 - distance),
-            false => (AlertCondition::Below, 0.21 + distance.max(-0.2)),
-        };
-        CreateAlertRequest {
-            user_id: self.random.random_range(1..100),
-            symbol: format!("symbol:{}", self.random.random_range(0..40)),
-            condition: condition.into(),
-            target_price,
-        }
-    }
-}
 
 #[test]
 fn what_fires_is_what_the_log_says() {
@@ -117,6 +71,41 @@ fn a_killed_postgresql_loses_nothing() {
         rig.alerts.check("after a kill of PostgreSQL");
     }
     assert!(service.is_alive(), "it never ended");
+}
+
+#[test]
+fn a_trade_in_a_two_second_outage_of_the_database_fires_its_alert_after_it() {
+    let mut server = private_postgresql();
+    let mut rig = Rig::new("outage", server.address());
+    let mut service = rig.alerts.service();
+    service.wait_ready();
+    let wish = CreateAlertRequest {
+        user_id: 1,
+        symbol: "AAPL".into(),
+        condition: AlertCondition::Above.into(),
+        target_price: 150.0,
+    };
+    let [alert] = rig.alerts.create([wish])[..] else { panic!("it was made") };
+    rig.trade(100);
+    eventually(PATIENCE, "it follows the log", || {
+        service.metric("gostocks_records_consumed_total") as usize == 100
+    });
+
+    server.stop();
+    let price = |price, timestamp| {
+        let tick = StockTick { symbol: "AAPL".into(), price, timestamp, ..StockTick::default() };
+        rig.kafka.produce(&rig.topic, [("AAPL", tick.encode_to_vec().as_slice())]);
+    };
+    price(150.5, 1);
+    price(149.5, 2);
+    thread::sleep(Duration::from_secs(2));
+    server.restart();
+    rig.alerts.check("after the outage");
+    let fired = rig.alerts.fired();
+    assert_eq!(fired.len(), 1, "{fired:?}");
+    let (id, on) = fired[0];
+    assert_eq!((id, on.price, on.timestamp), (alert, 150.5, 1), "on the trade of the outage");
+    assert!(service.is_alive(), "it went on by itself");
 }
 
 #[test]
