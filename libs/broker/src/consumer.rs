@@ -27,8 +27,8 @@ pub struct ConsumerSettings {
     pub session_timeout: Duration,
 }
 
-/// Hears, about once a second, how many records of a partition are not yet effected.
-pub type Lag = Box<dyn Fn(i32, i64) + Send + Sync>;
+/// Hears, about once a second, at which offset a partition ends.
+pub type HearsEnds = Box<dyn Fn(i32, i64) + Send + Sync>;
 
 /// A member of a consumer group on one topic, driven by one polling thread.
 ///
@@ -125,7 +125,7 @@ impl fmt::Debug for Record<'_> {
 /// a partition's state can be loaded while the polls go on.
 struct Rebalances {
     topic: String,
-    lag: Lag,
+    hears_ends: HearsEnds,
     events: Mutex<VecDeque<Rebalance>>,
     pending: AtomicBool,
     /// Set once the consumer closes: nobody polls for events any more, so answer at once.
@@ -141,9 +141,9 @@ impl ClientContext for Rebalances {
     fn stats(&self, statistics: Statistics) {
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         for (partition, statistics) in &topic.partitions {
-            // -1 is both "unassigned" and "not yet known".
-            if *partition >= 0 && statistics.consumer_lag_stored >= 0 {
-                (self.lag)(*partition, statistics.consumer_lag_stored);
+            // Negative where it is not known.
+            if *partition >= 0 && statistics.hi_offset >= 0 {
+                (self.hears_ends)(*partition, statistics.hi_offset);
             }
         }
     }
@@ -182,7 +182,7 @@ impl ConsumerContext for Rebalances {
 
 impl Consumer {
     /// Joins the group; returns before it has.
-    pub fn connect(settings: &ConsumerSettings, lag: Lag) -> anyhow::Result<Self> {
+    pub fn connect(settings: &ConsumerSettings, hears_ends: HearsEnds) -> anyhow::Result<Self> {
         let session = settings.session_timeout.as_millis();
         let client: BaseConsumer<Rebalances> = ClientConfig::new()
             .set("bootstrap.servers", &settings.brokers)
@@ -203,7 +203,7 @@ impl Consumer {
             .set("statistics.interval.ms", "1000")
             .create_with_context(Rebalances {
                 topic: settings.topic.clone(),
-                lag,
+                hears_ends,
                 events: Mutex::default(),
                 pending: AtomicBool::new(false),
                 closing: AtomicBool::new(false),

@@ -18,7 +18,7 @@ mod reader;
 mod statistics;
 mod topic;
 
-pub use consumer::{Consumer, ConsumerSettings, Lag, Next, Record, Start};
+pub use consumer::{Consumer, ConsumerSettings, HearsEnds, Next, Record, Start};
 pub use dead::{DeadLetter, DeadLetters};
 pub use partition::partition_of;
 pub use producer::{DeliveryFailed, Producer, ProducerMetrics, ProducerSettings};

@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::Context;
 use broker::{Consumer, Start};
 use market::{AnotherLog, Place};
-use service::{ReadyFlag, catalogue};
+use service::ReadyFlag;
 use tokio_util::sync::CancellationToken;
 
 use crate::gathering::{Batch, Event, Gathering};
+use crate::lag::Lag;
 use crate::{Effect, Places};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
@@ -21,6 +22,7 @@ pub(crate) struct Follower<E> {
     effect: E,
     topic: String,
     gathering: Arc<Gathering>,
+    lag: Arc<Lag>,
     ready: ReadyFlag,
     /// What the group has given us.
     assigned: BTreeSet<i32>,
@@ -46,12 +48,14 @@ impl<E: Effect> Follower<E> {
         topic: String,
         partitions: i32,
         gathering: Arc<Gathering>,
+        lag: Arc<Lag>,
         ready: ReadyFlag,
     ) -> Self {
         Self {
             effect,
             topic,
             gathering,
+            lag,
             ready,
             assigned: BTreeSet::new(),
             started: BTreeSet::new(),
@@ -174,6 +178,9 @@ impl<E: Effect> Follower<E> {
         }
         let places = self.effect.apply(&self.batch).await?;
         self.applied = true;
+        let ours =
+            self.batch.places.iter().filter(|(partition, _)| self.started.contains(partition));
+        ours.for_each(|(partition, place)| self.lag.applied(*partition, place.offset + 1));
         self.effected(consumer, &places);
         self.batch.clear();
         Ok(())
@@ -219,8 +226,7 @@ impl<E: Effect> Follower<E> {
         self.assigned.retain(|partition| !partitions.contains(partition));
         self.started.retain(|partition| !partitions.contains(partition));
         consumer.release(partitions)?;
-        // Whoever has them tells how far they are.
-        partitions.iter().for_each(|partition| lag(*partition, 0));
+        partitions.iter().for_each(|partition| self.lag.given_back(*partition));
         Ok(())
     }
 
@@ -281,6 +287,7 @@ impl<E: Effect> Follower<E> {
             let start = start_of(partition, place, committed, bounds)
                 .map_err(|reason| self.effect.another_log(reason))?;
             tracing::info!(self.topic, partition, ?start, ?committed, "reading");
+            self.lag.applied(partition, place.map_or(bounds.0, |place| place.offset + 1));
             starts.push((partition, start));
             remembered.extend(place.map(|place| (partition, place)));
         }
@@ -329,11 +336,6 @@ fn start_of(
         tracing::warn!(partition, lost, "records expired before they were read");
     }
     Ok(if start < low { Start::Beginning } else { Start::At(start) })
-}
-
-pub(crate) fn lag(partition: i32, records: i64) {
-    let gauge = catalogue::CONSUMER_LAG.with("partition", partition.to_string()).gauge();
-    gauge.set(records as f64);
 }
 
 /// Another log is for a person to decide; anything else is tried again.

@@ -14,6 +14,7 @@
 mod effect;
 mod follower;
 mod gathering;
+mod lag;
 mod poll;
 mod symbols;
 
@@ -30,6 +31,7 @@ pub use symbols::Known;
 
 use crate::follower::Follower;
 use crate::gathering::Gathering;
+use crate::lag::Lag;
 use crate::poll::Poller;
 
 /// Which topic is followed, and as which member of which group.
@@ -53,18 +55,21 @@ pub async fn follow<E: Effect>(
     service: &Service,
 ) -> anyhow::Result<()> {
     let gathering = Arc::new(Gathering::new(settings.batch_trades, settings.partitions));
+    let lag = Arc::new(Lag::new(settings.partitions));
     let mut follower = Follower::new(
         effect,
         settings.consumer.topic.clone(),
         settings.partitions,
         Arc::clone(&gathering),
+        Arc::clone(&lag),
         service.ready(E::NAME),
     );
     // The effect first: what it holds decides where the log is read from.
     if !follower.connect(&service.stopping()).await? {
         return Ok(());
     }
-    let consumer = Arc::new(Consumer::connect(&settings.consumer, Box::new(follower::lag))?);
+    let ends = Box::new(move |partition, end| lag.ends(partition, end));
+    let consumer = Arc::new(Consumer::connect(&settings.consumer, ends)?);
     let poller = Poller::new(Arc::clone(&consumer), gathering);
     let stopping = service.stopping();
     service.thread("poll", move || poller.run(&stopping)).context("cannot start a thread")?;
