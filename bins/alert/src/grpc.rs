@@ -72,6 +72,8 @@ fn router(
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+            // Errors carry google.rpc.BadRequest: a client that asks can read it.
+            tonic_types::pb::FILE_DESCRIPTOR_SET,
         ]
         .into_iter()
         .fold(
