@@ -119,13 +119,14 @@ impl AlertEffect {
         }
         let firings: Vec<NewFiring> = found
             .iter()
-            .map(|Found { partition, firing, .. }| NewFiring {
+            .map(|Found { partition, firing, received_at }| NewFiring {
                 alert_id: firing.id.0,
                 generation: firing.generation,
                 price: firing.price,
                 trade_time: firing.timestamp,
                 partition: *partition,
                 sequence: firing.sequence,
+                received_at: *received_at,
             })
             .collect();
         let began = Instant::now();

@@ -18,6 +18,7 @@ pub mod grpc;
 mod meters;
 mod outbox;
 mod owned;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use broker::{ConsumerSettings, Publisher, TopicReader, ensure_topic, partition_o
 use follow::FollowSettings;
 use market::AnotherLog;
 use service::Service;
-use store::{Creator, Log, Rearm, Store, StoreError};
+use store::{Creator, Log, Rearm, Store, StoreError, StoreMetrics};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
@@ -51,7 +52,7 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let Some(partitions) = follow::topics(&config.brokers, &specs, &service).await? else {
         return Ok(());
     };
-    let store = Store::new(&config.database, "gostocks alert");
+    let store = Store::new(&config.database, "gostocks alert", waiting::store_metrics());
     let Some(log) = follow_log(&store, &config.topic, partitions, &service).await? else {
         return Ok(());
     };
@@ -61,6 +62,8 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let (creator, creating) = Creator::new(store.clone(), log.clone(), ends);
     service.tasks().spawn(creating);
     let (answers, database) = watch::channel(true);
+    let telling = waiting::tell(store.clone(), creator.clone(), service.stopping());
+    service.tasks().spawn(telling);
     let calls = Calls::new(store.clone(), creator, partitions, database.clone());
     let limits = Limits { drain: service.shutdown_timeout() / 2, ..Limits::default() };
     service.spawn("grpc", grpc::serve(listener, calls, limits, database, service.stopping()));
@@ -125,7 +128,7 @@ pub async fn rebuild(config: Config, _: Service) -> anyhow::Result<()> {
     let reader = TopicReader::new(&config.brokers, &config.topic)?;
     let ends = move || reader.ends(&(0..partitions).collect());
     let ends = tokio::task::spawn_blocking(ends).await.context("a look-up panicked")??;
-    let store = Store::new(&config.database, "gostocks alert rebuild");
+    let store = Store::new(&config.database, "gostocks alert rebuild", StoreMetrics::noop());
     store.migrate().await?;
     let rearm = Rearm {
         partition: |symbol: &str| partition_of(symbol, partitions),

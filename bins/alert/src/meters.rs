@@ -1,4 +1,4 @@
-use follow::{Batch, now};
+use follow::{Batch, now, seconds};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
 
@@ -63,8 +63,4 @@ impl Meters {
             self.fired.record(seconds(received_at, fired_at));
         }
     }
-}
-
-fn seconds(from: u64, to: u64) -> f64 {
-    std::time::Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
 }

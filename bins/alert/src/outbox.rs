@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Publication, Publisher};
+use follow::{now, seconds};
+use metrics::{Counter, Histogram};
 use prost::Message;
 use rpc::alert::v1::{AlertCondition, Firing, Position};
 use service::catalogue;
@@ -16,6 +18,22 @@ const LEASE: Duration = Duration::from_secs(10);
 /// How often the outbox is looked into unasked: for what another instance left behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+struct Published {
+    firings: Counter,
+    stage: Histogram,
+}
+
+impl Published {
+    /// Counts firings that the broker acknowledged this moment.
+    fn count(&self, firings: &[store::Firing]) {
+        let published_at = now();
+        self.firings.increment(firings.len() as u64);
+        for firing in firings.iter().filter(|firing| firing.received_at > 0) {
+            self.stage.record(seconds(firing.received_at, published_at));
+        }
+    }
+}
+
 /// Puts firings on their topic until `stopping`, at least once each; `fired` tells of new ones.
 pub(crate) async fn publish(
     store: Store,
@@ -23,13 +41,15 @@ pub(crate) async fn publish(
     fired: Arc<Notify>,
     stopping: CancellationToken,
 ) {
-    let published = catalogue::FIRINGS_PUBLISHED.counter();
+    let published = Published {
+        firings: catalogue::FIRINGS_PUBLISHED.counter(),
+        stage: catalogue::TICK_STAGE.with("stage", "published").histogram(),
+    };
     let failed = catalogue::FIRINGS_PUBLISH_FAILED.counter();
     let mut is_away = false;
     while !stopping.is_cancelled() {
-        match round(&store, &publisher).await {
+        match round(&store, &publisher, &published).await {
             Ok(count) => {
-                published.increment(count as u64);
                 is_away = false;
                 if count == FIRINGS as usize {
                     continue;
@@ -53,7 +73,11 @@ pub(crate) async fn publish(
 }
 
 /// Publishes what one lease holds; returns how many that were.
-async fn round(store: &Store, publisher: &Publisher) -> anyhow::Result<usize> {
+async fn round(
+    store: &Store,
+    publisher: &Publisher,
+    published: &Published,
+) -> anyhow::Result<usize> {
     let firings = store.lease(FIRINGS, LEASE).await?;
     if firings.is_empty() {
         return Ok(0);
@@ -68,6 +92,7 @@ async fn round(store: &Store, publisher: &Publisher) -> anyhow::Result<usize> {
         headers: vec![("firing-id", id.as_str())],
     });
     publisher.publish(records).await?;
+    published.count(&firings);
     let ids: Vec<i64> = firings.iter().map(|firing| firing.id).collect();
     store.published(&ids).await?;
     Ok(ids.len())

@@ -48,6 +48,7 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     kafka.set();
 
     let (sender, mut frames) = mpsc::channel(FRAMES_IN_FLIGHT);
+    meters::frames_bound().set(FRAMES_IN_FLIGHT as f64);
     let mut encoder = Encoder::new(config.ticks_per_record);
     let runtime = tokio::runtime::Handle::current();
     let draining = service.clone();

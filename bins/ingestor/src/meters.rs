@@ -22,7 +22,7 @@ impl Meters {
         Self {
             trades: catalogue::FEED_TRADES.counter(),
             repeated: catalogue::FEED_TRADES_REPEATED.counter(),
-            frames_queued: catalogue::FEED_FRAMES_QUEUED.gauge(),
+            frames_queued: catalogue::QUEUE.with("queue", "frames").gauge(),
             frames_rejected: FrameError::LABELS.map(frames_rejected),
             feed_errors: frames_rejected("feed_error"),
             unknown_types: frames_rejected("unknown_type"),
@@ -63,8 +63,13 @@ pub(crate) fn producer() -> ProducerMetrics {
         produced: catalogue::RECORDS_PRODUCED.counter(),
         delivered: catalogue::RECORDS_DELIVERED.counter(),
         failed: catalogue::DELIVERY_FAILURES.counter(),
-        in_flight: catalogue::PRODUCER_IN_FLIGHT.gauge(),
+        in_flight: catalogue::QUEUE.with("queue", "in_flight").gauge(),
+        in_flight_bound: catalogue::QUEUE_BOUND.with("queue", "in_flight").gauge(),
         full: catalogue::PRODUCER_FULL.counter(),
         produced_stage: catalogue::TICK_STAGE.with("stage", "produced").histogram(),
     }
+}
+
+pub(crate) fn frames_bound() -> Gauge {
+    catalogue::QUEUE_BOUND.with("queue", "frames").gauge()
 }

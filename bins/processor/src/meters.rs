@@ -1,6 +1,4 @@
-use std::time::Duration;
-
-use follow::{Batch, Gathered};
+use follow::{Batch, Gathered, seconds};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
 
@@ -72,9 +70,4 @@ impl Meters {
             self.exchange.record_many(seconds(exchange, received_at), frame.len());
         }
     }
-}
-
-/// Clocks of two machines may disagree: never less than nothing.
-fn seconds(from: u64, to: u64) -> f64 {
-    Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
 }

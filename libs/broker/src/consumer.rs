@@ -15,6 +15,8 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::statistics::ClientMetrics;
+
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
@@ -126,6 +128,7 @@ impl fmt::Debug for Record<'_> {
 struct Rebalances {
     topic: String,
     hears_ends: HearsEnds,
+    metrics: ClientMetrics,
     events: Mutex<VecDeque<Rebalance>>,
     pending: AtomicBool,
     /// Set once the consumer closes: nobody polls for events any more, so answer at once.
@@ -139,6 +142,7 @@ enum Rebalance {
 
 impl ClientContext for Rebalances {
     fn stats(&self, statistics: Statistics) {
+        self.metrics.tell(&statistics);
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         for (partition, statistics) in &topic.partitions {
             // Negative where it is not known.
@@ -204,6 +208,7 @@ impl Consumer {
             .create_with_context(Rebalances {
                 topic: settings.topic.clone(),
                 hears_ends,
+                metrics: ClientMetrics::of("consumer"),
                 events: Mutex::default(),
                 pending: AtomicBool::new(false),
                 closing: AtomicBool::new(false),

@@ -12,7 +12,7 @@ use rdkafka::producer::{
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Message};
 
-use crate::statistics;
+use crate::statistics::{self, ClientMetrics};
 
 const WARM_UP: Duration = Duration::from_secs(15);
 
@@ -38,6 +38,8 @@ pub struct ProducerMetrics {
     pub delivered: Counter,
     pub failed: Counter,
     pub in_flight: Gauge,
+    /// How many may be.
+    pub in_flight_bound: Gauge,
     /// How often `send` had to wait.
     pub full: Counter,
     /// Received to acknowledged by the broker, seconds.
@@ -117,10 +119,12 @@ impl Shared {
 struct Deliveries {
     shared: Arc<Shared>,
     metrics: ProducerMetrics,
+    client: ClientMetrics,
 }
 
 impl ClientContext for Deliveries {
     fn stats(&self, statistics: Statistics) {
+        self.client.tell(&statistics);
         let mut state = self.shared.lock();
         state.warm |= statistics::has_producer_id(&statistics);
         self.metrics.in_flight.set(state.in_flight as f64);
@@ -179,7 +183,11 @@ impl Producer {
     /// answer within 15 seconds.
     pub fn connect(settings: ProducerSettings, metrics: ProducerMetrics) -> anyhow::Result<Self> {
         let deliveries = Arc::new(Shared::default());
-        let context = Deliveries { shared: Arc::clone(&deliveries), metrics: metrics.clone() };
+        let context = Deliveries {
+            shared: Arc::clone(&deliveries),
+            metrics: metrics.clone(),
+            client: ClientMetrics::of("producer"),
+        };
         let client: ThreadedProducer<Deliveries> = ClientConfig::new()
             .set("bootstrap.servers", &settings.brokers)
             .set("client.id", &settings.client_id)
@@ -206,13 +214,9 @@ impl Producer {
         if !deliveries.wait_until(Some(Instant::now() + WARM_UP), |state| state.warm) {
             bail!("Kafka at {} gave no producer id within {WARM_UP:?}", settings.brokers);
         }
-        Ok(Self {
-            client,
-            topic: settings.topic,
-            in_flight_bound: settings.in_flight_records.max(1),
-            deliveries,
-            metrics,
-        })
+        let in_flight_bound = settings.in_flight_records.max(1);
+        metrics.in_flight_bound.set(in_flight_bound as f64);
+        Ok(Self { client, topic: settings.topic, in_flight_bound, deliveries, metrics })
     }
 
     /// Hands a record over; waits while too many are unacknowledged. `received_at` is the time

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use broker::{Consumer, Start};
 use market::{AnotherLog, Place};
-use service::ReadyFlag;
+use metrics::Gauge;
+use service::{ReadyFlag, catalogue};
 use tokio_util::sync::CancellationToken;
 
 use crate::gathering::{Batch, Event, Gathering};
@@ -29,6 +30,8 @@ pub(crate) struct Follower<E> {
     /// What of it is being read; the rest waits for the store.
     started: BTreeSet<i32>,
     batch: Batch,
+    /// Trades that had gathered when the last batch was taken.
+    gathered: Gauge,
     /// Something had its effect since the last trouble.
     applied: bool,
     partitions: i32,
@@ -60,6 +63,7 @@ impl<E: Effect> Follower<E> {
             assigned: BTreeSet::new(),
             started: BTreeSet::new(),
             batch: Batch::default(),
+            gathered: catalogue::QUEUE.with("queue", "batch").gauge(),
             applied: false,
             partitions,
         }
@@ -173,9 +177,11 @@ impl<E: Effect> Follower<E> {
     async fn apply(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let effect = &mut self.effect;
         self.gathering.take(&mut self.batch, |anew, known| effect.know(anew, known));
+        self.gathered.set(self.batch.trades.len() as f64);
         if self.batch.is_empty() {
             return Ok(());
         }
+        self.lag.under_way(&self.batch.received);
         let places = self.effect.apply(&self.batch).await?;
         self.applied = true;
         let ours =

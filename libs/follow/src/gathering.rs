@@ -25,6 +25,8 @@ pub struct Batch {
     pub places: BTreeMap<i32, Place>,
     pub dead: Vec<(DeadLetter, &'static str)>,
     pub records: usize,
+    /// When the first trade read of each partition was received, Unix nanoseconds.
+    pub(crate) received: BTreeMap<i32, u64>,
     /// How many trades had been read by when (Unix nanoseconds), once a burst.
     pub bursts: Vec<(usize, u64)>,
     /// What the dead letters take.
@@ -50,6 +52,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.trades.clear();
         self.places.clear();
+        self.received.clear();
         self.dead.clear();
         self.bursts.clear();
         self.dead_bytes = 0;
@@ -303,6 +306,7 @@ impl Shared {
             }
             return;
         }
+        self.batch.received.entry(expected).or_insert_with(|| tick.trade(0).received_at);
         let offset = record.offset();
         self.batch.trades.extend((0..).zip(tick.trades()).map(|(index, trade)| Gathered {
             symbol,

@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use broker::{Consumer, ConsumerSettings, TopicSpec, ensure_topic};
-use service::Service;
+use service::{Service, catalogue};
 
 pub use effect::{Effect, Places};
 pub use gathering::{Batch, Gathered};
@@ -54,6 +54,7 @@ pub async fn follow<E: Effect>(
     effect: E,
     service: &Service,
 ) -> anyhow::Result<()> {
+    catalogue::QUEUE_BOUND.with("queue", "batch").gauge().set(settings.batch_trades as f64);
     let gathering = Arc::new(Gathering::new(settings.batch_trades, settings.partitions));
     let lag = Arc::new(Lag::new(settings.partitions));
     let mut follower = Follower::new(
@@ -105,6 +106,12 @@ pub async fn topics(
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
     }
+}
+
+/// From one time to another, both Unix nanoseconds. Clocks of two machines may disagree: never less
+/// than nothing.
+pub fn seconds(from: u64, to: u64) -> f64 {
+    Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
 }
 
 /// Unix nanoseconds.

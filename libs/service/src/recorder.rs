@@ -7,13 +7,15 @@
 
 mod histogram;
 mod process;
+mod runtime;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use metrics::{Counter, Gauge, Key, KeyName, Metadata, Recorder as _, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use tokio::runtime::RuntimeMetrics;
 
 use crate::catalogue;
 use histogram::Histogram;
@@ -26,6 +28,7 @@ pub(crate) struct Recorder {
     exporter: Arc<PrometheusRecorder>,
     /// By name. Locked when a handle is made and when read, never when a handle is used.
     histograms: Arc<Mutex<BTreeMap<String, Family>>>,
+    runtime: Arc<OnceLock<RuntimeMetrics>>,
 }
 
 impl fmt::Debug for Recorder {
@@ -45,7 +48,12 @@ impl Recorder {
                 _ => exporter.describe_gauge(name, None, help),
             }
         }
-        Self { exporter: Arc::new(exporter), histograms: Arc::default() }
+        Self { exporter: Arc::new(exporter), histograms: Arc::default(), runtime: Arc::default() }
+    }
+
+    /// Also tells how this runtime does, from here on.
+    pub(crate) fn watch(&self, runtime: RuntimeMetrics) {
+        let _ = self.runtime.set(runtime);
     }
 
     /// The text format of Prometheus, version 0.0.4.
@@ -58,6 +66,9 @@ impl Recorder {
         }
         drop(histograms);
         process::render(&mut text);
+        if let Some(runtime) = self.runtime.get() {
+            runtime::render(&mut text, runtime);
+        }
         text
     }
 }

@@ -55,15 +55,17 @@ fn live<C: Configuration>(
     metrics::set_global_recorder(recorder.clone())
         .map_err(|_| anyhow::anyhow!("a metrics recorder is already installed"))?;
     let version = env!("CARGO_PKG_VERSION");
-    crate::catalogue::BUILD_INFO.with("version", version).gauge().set(1.0);
+    let build = crate::catalogue::BUILD_INFO.with("service", service.name());
+    build.with("version", version).gauge().set(1.0);
     panics::watch(service.clone());
-    let metrics = warden::start(service.clone(), common, recorder)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(common.worker_threads)
         .thread_name(service.name())
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    recorder.watch(runtime.metrics());
+    let metrics = warden::start(service.clone(), common, recorder)?;
     tracing::info!(version, metrics = %metrics, pid = std::process::id(), "started");
 
     let serving = AssertUnwindSafe(|| runtime.block_on(serve(config, service.clone())));

@@ -1,6 +1,7 @@
 use market::Place;
 
 use crate::log::abandoned;
+use crate::metrics::Call;
 use crate::session::within;
 use crate::{Cursor, Log, Store, StoreError};
 
@@ -38,7 +39,7 @@ impl Store {
         let seen: Vec<Option<&str>> =
             sorted.iter().map(|checkpoint| checkpoint.seen.as_ref().map(Cursor::as_str)).collect();
         let histories: Vec<&[u8]> = sorted.iter().map(|checkpoint| &*checkpoint.history).collect();
-        let mut session = self.session().await?;
+        let mut session = self.session(Call::Checkpoints).await?;
         let followed = within(
             sqlx::query_scalar!(
                 r#"WITH log AS MATERIALIZED (
@@ -83,7 +84,7 @@ impl Store {
         log: &Log,
         partitions: &[i32],
     ) -> Result<Vec<Checkpoint>, StoreError> {
-        let mut session = self.session().await?;
+        let mut session = self.session(Call::Checkpoint).await?;
         let rows = within(
             sqlx::query!(
                 "SELECT partition, last_offset, fingerprint, history, seen_alerts::text AS seen

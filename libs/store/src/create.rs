@@ -1,6 +1,7 @@
 use market::{Price, Symbol};
 
 use crate::log::abandoned;
+use crate::metrics::Call;
 use crate::session::within;
 use crate::{Condition, Log, Store, StoreError, UserId};
 
@@ -44,7 +45,7 @@ impl Store {
         let prices: Vec<f64> = alerts.iter().map(|alert| alert.target_price.get()).collect();
         let partitions: Vec<i32> = alerts.iter().map(|alert| alert.partition).collect();
         let offsets: Vec<i64> = alerts.iter().map(|alert| alert.armed_offset).collect();
-        let mut session = self.session().await?;
+        let mut session = self.session(Call::Create).await?;
         // Ids are given in the order of the rows that the sort puts out. The lock on the log's row
         // makes `rebuild` wait, or makes this one find that the id has gone.
         let rows = within(

@@ -85,6 +85,12 @@ impl Creator {
         (Self { calls }, work(store, log, ends, arrived))
     }
 
+    /// How many calls wait for a batch, and how many may.
+    pub fn waiting(&self) -> (usize, usize) {
+        let bound = self.calls.max_capacity();
+        (bound - self.calls.capacity(), bound)
+    }
+
     /// Stores one alert, armed at the end of its partition. Once it returns the alert is durable.
     /// A caller that goes away meanwhile finds it created or not, never in part.
     pub async fn create(&self, wish: Wish) -> Result<CreatedAlert, CreateError> {

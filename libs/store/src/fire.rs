@@ -1,5 +1,6 @@
 use market::{Price, Sequence};
 
+use crate::metrics::Call;
 use crate::session::within;
 use crate::{Log, Store, StoreError};
 
@@ -17,6 +18,8 @@ pub struct NewFiring {
     pub trade_time: i64,
     pub partition: i32,
     pub sequence: Sequence,
+    /// When the trade arrived at the socket, Unix nanoseconds; 0 where that is not known.
+    pub received_at: u64,
 }
 
 impl Store {
@@ -44,20 +47,24 @@ impl Store {
         let offsets: Vec<i64> = firings.iter().map(|firing| firing.sequence.offset).collect();
         let indexes: Vec<i64> =
             firings.iter().map(|firing| i64::from(firing.sequence.index)).collect();
-        let mut session = self.session().await?;
+        let received: Vec<i64> = firings
+            .iter()
+            .map(|firing| i64::try_from(firing.received_at).unwrap_or_default())
+            .collect();
+        let mut session = self.session(Call::Fire).await?;
         // Rows are locked in the order of their ids, so that two owners who fire the same alerts
         // wait for one another and never deadlock; a row is looked at again once it is locked.
         let admitted = within(
             sqlx::query_scalar!(
                 "WITH locked AS MATERIALIZED (
                     SELECT alerts.id, new.price, new.trade_time, new.partition, new.record_offset,
-                        new.record_index
+                        new.record_index, new.received_at
                     FROM alerts JOIN unnest(
                         $1::bigint[], $2::integer[], $3::double precision[], $4::bigint[],
-                        $5::integer[], $6::bigint[], $7::bigint[]
+                        $5::integer[], $6::bigint[], $7::bigint[], $9::bigint[]
                     ) AS new (
                         alert_id, generation, price, trade_time, partition, record_offset,
-                        record_index
+                        record_index, received_at
                     ) ON alerts.id = new.alert_id AND alerts.generation = new.generation
                     WHERE alerts.status = 1
                     ORDER BY alerts.id
@@ -68,7 +75,8 @@ impl Store {
                     FROM locked WHERE alerts.id = locked.id
                     RETURNING alerts.id, alerts.generation, alerts.user_id, alerts.symbol,
                         alerts.condition, alerts.target_price, locked.price, locked.trade_time,
-                        locked.partition, locked.record_offset, locked.record_index
+                        locked.partition, locked.record_offset, locked.record_index,
+                        locked.received_at
                 ), stored AS (
                     INSERT INTO firings (
                         alert_id, generation, user_id, symbol, condition, target_price, price,
@@ -79,7 +87,9 @@ impl Store {
                     FROM fired ORDER BY partition, record_offset, record_index, id
                     RETURNING id, alert_id
                 ), boxed AS (
-                    INSERT INTO outbox (firing_id) SELECT id FROM stored
+                    INSERT INTO outbox (firing_id, received_at)
+                    SELECT stored.id, fired.received_at
+                    FROM stored JOIN fired ON fired.id = stored.alert_id
                 )
                 SELECT alert_id FROM stored",
                 &ids,
@@ -89,7 +99,8 @@ impl Store {
                 &partitions,
                 &offsets,
                 &indexes,
-                log.id
+                log.id,
+                &received
             )
             .fetch_all(session.connection()),
         );

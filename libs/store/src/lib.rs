@@ -24,6 +24,7 @@ mod error;
 mod fire;
 mod list;
 mod log;
+mod metrics;
 mod migrate;
 mod news;
 mod outbox;
@@ -46,13 +47,14 @@ pub use error::StoreError;
 pub use fire::NewFiring;
 pub use list::{Filter, ListedAlert};
 pub use log::{Log, Rearm};
+pub use metrics::{Call, StoreMetrics};
 pub use news::News;
 pub use outbox::Firing;
 pub use url::DatabaseUrl;
 
 /// Connections at most. PostgreSQL serves a few busy ones faster than many; a call that finds
 /// none free, or no server, waits for [`ACQUIRE_PATIENCE`].
-const CONNECTIONS: u32 = 8;
+pub const CONNECTIONS: u32 = 8;
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// PostgreSQL, as the alert service needs it. Cheap to clone.
@@ -65,6 +67,7 @@ pub struct Store {
     /// Host, port and database: what an error may show.
     address: Arc<str>,
     news: Arc<news::Exchange>,
+    metrics: StoreMetrics,
 }
 
 impl Store {
@@ -72,13 +75,18 @@ impl Store {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(url: &DatabaseUrl, program: &str) -> Self {
+    pub fn new(url: &DatabaseUrl, program: &str, metrics: StoreMetrics) -> Self {
         let options = url.options(program);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE_PATIENCE)
             .connect_lazy_with(options.clone());
-        Self { pool, options, address: url.address().into(), news: Arc::default() }
+        Self { pool, options, address: url.address().into(), news: Arc::default(), metrics }
+    }
+
+    /// Connections of the pool: all, and of them idle.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.pool.size() as usize, self.pool.num_idle())
     }
 
     /// Waits until every connection has been given back, and closes them.

@@ -1,6 +1,7 @@
 use market::Price;
 
 use crate::alert::Decode;
+use crate::metrics::Call;
 use crate::session::within;
 use crate::{Condition, Status, Store, StoreError, UserId};
 
@@ -68,7 +69,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ListedAlert>, StoreError> {
         let limit = i64::from(limit);
-        let mut session = self.session().await?;
+        let mut session = self.session(Call::List).await?;
         let connection = session.connection();
         let rows = match filter {
             Filter { user_id: Some(user), active_only } => {

@@ -4,6 +4,7 @@ use market::AnotherLog;
 use sqlx::Acquire;
 use uuid::Uuid;
 
+use crate::metrics::Call;
 use crate::session::{within, within_period};
 use crate::{Store, StoreError};
 
@@ -37,7 +38,7 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn follow(&self, topic: &str, partitions: i32) -> Result<Log, StoreError> {
         let fresh = Uuid::now_v7();
-        let mut session = self.session().await?;
+        let mut session = self.session(Call::Log).await?;
         // Two programs that start at once agree on whose id came first: the no-op update makes
         // the second one wait for the first, and see its row.
         let stored = within(
@@ -76,7 +77,7 @@ impl Store {
         partitions: i32,
         rearm: Rearm<impl Fn(&str) -> i32 + Send, impl Fn(i32) -> i64 + Send>,
     ) -> Result<Log, StoreError> {
-        let mut session = self.session().await?;
+        let mut session = self.session(Call::Log).await?;
         let work = rebuild(session.connection(), topic, partitions, rearm);
         let outcome = within_period(REBUILD_PATIENCE, work);
         let outcome = outcome.await;

@@ -5,8 +5,10 @@ use tokio::time::timeout;
 use crate::{Store, StoreError};
 
 /// Version, description, text. One that was released is never edited: PostgreSQL has its checksum.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "alerts", include_str!("../migrations/0001_alerts.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "alerts", include_str!("../migrations/0001_alerts.sql")),
+    (2, "received_at", include_str!("../migrations/0002_received_at.sql")),
+];
 
 /// A large table may have to be rewritten.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3_600);
@@ -29,5 +31,27 @@ impl Store {
             Ok(outcome) => outcome.map_err(|error| StoreError::migrating(&self.address, &error)),
             Err(_) => Err(StoreError::slow(&self.address, PATIENCE)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_stands_in_the_list() {
+        // Not by CARGO_MANIFEST_DIR, which the build script sets to another folder.
+        let folder = std::path::Path::new(file!()).parent().expect("src").join("../migrations");
+        let folder = if folder.exists() { folder } else { "migrations".into() };
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .expect("the migrations")
+            .map(|entry| entry.expect("a file").file_name().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        let listed: Vec<String> = MIGRATIONS
+            .iter()
+            .map(|(version, description, _)| format!("{version:04}_{description}.sql"))
+            .collect();
+        assert_eq!(files, listed);
     }
 }

@@ -4,6 +4,7 @@ use market::{Price, Sequence};
 use uuid::Uuid;
 
 use crate::alert::Decode;
+use crate::metrics::Call;
 use crate::session::within;
 use crate::{Condition, Store, StoreError};
 
@@ -25,6 +26,8 @@ pub struct Firing {
     pub sequence: Sequence,
     /// Unix milliseconds.
     pub fired_at: i64,
+    /// When the trade arrived at the socket, Unix nanoseconds; 0 where that is not known.
+    pub received_at: u64,
 }
 
 impl Store {
@@ -34,7 +37,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn lease(&self, limit: u32, period: Duration) -> Result<Vec<Firing>, StoreError> {
-        let mut session = self.session().await?;
+        let mut session = self.session(Call::Lease).await?;
         let rows = within(
             sqlx::query!(
                 r#"WITH taken AS MATERIALIZED (
@@ -44,10 +47,10 @@ impl Store {
                 ), leased AS (
                     UPDATE outbox SET leased_until = now() + $2 * interval '1 second'
                     FROM taken WHERE outbox.firing_id = taken.firing_id
-                    RETURNING outbox.firing_id
+                    RETURNING outbox.firing_id, outbox.received_at
                 )
                 SELECT id, alert_id, generation, user_id, symbol, condition, target_price, price,
-                    trade_time, log_id, partition, record_offset, record_index,
+                    trade_time, log_id, partition, record_offset, record_index, received_at,
                     (extract(epoch FROM fired_at) * 1000)::bigint AS "fired_at!"
                 FROM leased JOIN firings ON firings.id = leased.firing_id
                 ORDER BY id"#,
@@ -77,9 +80,34 @@ impl Store {
                     index: decode.index(row.record_index)?,
                 },
                 fired_at: row.fired_at,
+                received_at: u64::try_from(row.received_at).unwrap_or_default(),
             })
         });
         firings.collect()
+    }
+
+    /// How many firings wait to be published, counted up to `most`, and how long the oldest has.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn waiting(&self, most: u32) -> Result<(u64, Duration), StoreError> {
+        let mut session = self.session(Call::Waiting).await?;
+        let row = within(
+            sqlx::query!(
+                r#"SELECT
+                    (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS counted) AS "count!",
+                    coalesce((
+                        SELECT extract(epoch FROM now() - fired_at) FROM firings
+                        WHERE id = (SELECT min(firing_id) FROM outbox)
+                    ), 0)::double precision AS "age!""#,
+                i64::from(most)
+            )
+            .fetch_one(session.connection()),
+        );
+        let row = row.await;
+        let row = session.settle(row)?;
+        let count = u64::try_from(row.count).unwrap_or_default();
+        Ok((count, Duration::try_from_secs_f64(row.age).unwrap_or_default()))
     }
 
     /// Takes firings that were delivered out of the outbox.
@@ -87,7 +115,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]: they may be given out again.
     pub async fn published(&self, firings: &[i64]) -> Result<(), StoreError> {
-        let mut session = self.session().await?;
+        let mut session = self.session(Call::Published).await?;
         let done = within(
             sqlx::query!("DELETE FROM outbox WHERE firing_id = ANY ($1)", firings)
                 .execute(session.connection()),

@@ -1,9 +1,10 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use tokio::time::timeout;
 
+use crate::metrics::Call;
 use crate::{Store, StoreError};
 
 /// How long one statement may take before PostgreSQL counts as away. The largest one, ten
@@ -16,14 +17,17 @@ pub(crate) struct Session<'a> {
     store: &'a Store,
     connection: PoolConnection<Postgres>,
     settled: bool,
+    call: Call,
+    began: Instant,
 }
 
 impl Store {
-    pub(crate) async fn session(&self) -> Result<Session<'_>, StoreError> {
-        match self.pool.acquire().await {
-            Ok(connection) => Ok(Session { store: self, connection, settled: false }),
-            Err(error) => Err(self.error(&error)),
-        }
+    pub(crate) async fn session(&self, call: Call) -> Result<Session<'_>, StoreError> {
+        let asked = Instant::now();
+        let connection = self.pool.acquire().await.map_err(|error| self.error(&error))?;
+        self.metrics.acquire.record(asked.elapsed().as_secs_f64());
+        let began = Instant::now();
+        Ok(Session { store: self, connection, settled: false, call, began })
     }
 
     pub(crate) fn error(&self, error: &sqlx::Error) -> StoreError {
@@ -50,6 +54,7 @@ impl Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
+        self.store.metrics.of(self.call).record(self.began.elapsed().as_secs_f64());
         if !self.settled {
             self.connection.close_on_drop();
         }

@@ -6,7 +6,7 @@ use alert::grpc::{self, Calls, Limits};
 use rpc::alert::v1::alert_service_client::AlertServiceClient;
 use rpc::alert::v1::{AlertCondition, CreateAlertRequest};
 use rpc::seed::alert::alert_service_client::AlertServiceClient as OriginalClient;
-use store::{Creator, DatabaseUrl, EndOffsets, Filter, Store};
+use store::{Creator, DatabaseUrl, EndOffsets, Filter, Store, StoreMetrics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -43,7 +43,7 @@ impl Server {
     pub(crate) async fn start(limits: Limits) -> Self {
         let url = testkit::postgresql().database();
         let url = DatabaseUrl::parse(&url).expect("a URL");
-        let store = Store::new(&url, "test");
+        let store = Store::new(&url, "test", StoreMetrics::noop());
         store.migrate().await.expect("migrated");
         let log = store.follow("market_ticks", PARTITIONS).await.expect("followed");
         let (gate, gated) = watch::channel(true);

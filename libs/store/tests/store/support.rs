@@ -1,6 +1,7 @@
 use market::{Place, Price, Sequence, Symbol};
 use store::{
-    Checkpoint, Condition, CreatedAlert, DatabaseUrl, Log, NewAlert, NewFiring, Store, UserId,
+    Checkpoint, Condition, CreatedAlert, DatabaseUrl, Log, NewAlert, NewFiring, Store,
+    StoreMetrics, UserId,
 };
 use testkit::{Postgresql, postgresql};
 
@@ -45,7 +46,7 @@ impl Fixture {
 }
 
 pub(crate) fn open(url: &str) -> Store {
-    Store::new(&DatabaseUrl::parse(url).expect("a URL"), "test")
+    Store::new(&DatabaseUrl::parse(url).expect("a URL"), "test", StoreMetrics::noop())
 }
 
 pub(crate) fn price(price: f64) -> Price {
@@ -76,6 +77,7 @@ pub(crate) fn alert(
 /// The first generation of an alert fires at 101.5, on the trade 42/3 of partition 0.
 pub(crate) fn firing(alert_id: i64) -> NewFiring {
     NewFiring {
+        received_at: 1_700_000_000_000_000_000,
         alert_id,
         generation: 1,
         price: price(101.5),
