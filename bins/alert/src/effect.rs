@@ -47,11 +47,10 @@ pub(crate) struct AlertEffect {
     meters: Meters,
 }
 
-/// A firing that was found, where, and when its trade was received (0 where unknown).
+/// A firing that was found, and where.
 struct Found {
     partition: i32,
     firing: Firing,
-    received_at: u64,
 }
 
 impl AlertEffect {
@@ -97,8 +96,7 @@ impl AlertEffect {
                 _ => key_of(symbol, owned, &mut self.keys[number]),
             };
             owned.partition.evaluate(key, &gathered.trade, gathered.sequence, &mut fired);
-            let (partition, received_at) = (*partition, gathered.trade.received_at);
-            found.extend(fired.drain(..).map(|firing| Found { partition, firing, received_at }));
+            found.extend(fired.drain(..).map(|firing| Found { partition: *partition, firing }));
         }
         for (partition, place) in &batch.places {
             if let Some(owned) = self.owned.get_mut(partition) {
@@ -119,14 +117,14 @@ impl AlertEffect {
         }
         let firings: Vec<NewFiring> = found
             .iter()
-            .map(|Found { partition, firing, received_at }| NewFiring {
+            .map(|Found { partition, firing }| NewFiring {
                 alert_id: firing.id.0,
                 generation: firing.generation,
                 price: firing.price,
                 trade_time: firing.timestamp,
                 partition: *partition,
                 sequence: firing.sequence,
-                received_at: *received_at,
+                received_at: firing.received_at,
             })
             .collect();
         let began = Instant::now();
@@ -135,7 +133,7 @@ impl AlertEffect {
         self.meters.commit_seconds.record(began.elapsed().as_secs_f64());
         self.meters.admitted.increment(admitted.len() as u64);
         self.meters.refused.increment((firings.len() - admitted.len()) as u64);
-        self.meters.count_fired(found.iter().map(|found| found.received_at));
+        self.meters.count_fired(found.iter().map(|found| found.firing.received_at));
         Ok(())
     }
 
@@ -149,7 +147,9 @@ impl AlertEffect {
         let heed = |row: store::AlertState| {
             if let Some(owned) = owned.get_mut(&row.partition) {
                 owned.heed(&row, &mut fired);
-                found.extend(fired.drain(..).map(|firing| late(row.partition, firing)));
+                found.extend(
+                    fired.drain(..).map(|firing| Found { partition: row.partition, firing }),
+                );
             }
         };
         let reader = self.reader.as_mut().context("not connected to PostgreSQL")?;
@@ -177,7 +177,7 @@ impl AlertEffect {
                 });
                 begun.push((*number, back, stop));
             }
-            found.extend(fired.drain(..).map(|firing| late(*number, firing)));
+            found.extend(fired.drain(..).map(|firing| Found { partition: *number, firing }));
         }
         for (number, back, stop) in begun {
             self.read_again(number, back, stop);
@@ -207,7 +207,8 @@ impl AlertEffect {
         let (mut back, mut fired) = outcome?;
         let stop = owned.rewinding.as_ref().map(|rewinding| rewinding.stop.clone());
         let caught_up = owned.absorb(&mut back, &mut fired);
-        let found: Vec<Found> = fired.into_iter().map(|firing| late(partition, firing)).collect();
+        let found: Vec<Found> =
+            fired.into_iter().map(|firing| Found { partition, firing }).collect();
         if let Some(stop) = stop.filter(|_| !caught_up) {
             self.read_again(partition, back, stop);
         }
@@ -263,11 +264,6 @@ fn key_of(
     let key = owned.partition.intern(symbol.as_str());
     *remembered = Some((owned.life, key));
     key
-}
-
-/// A firing on a trade of the past.
-fn late(partition: i32, firing: Firing) -> Found {
-    Found { partition, firing, received_at: 0 }
 }
 
 /// The follower looks for [`AnotherLog`] itself.

@@ -184,7 +184,7 @@ fn sigterm_and_sigint_drain_and_end_well() {
         let address = program.started();
         get_until(address, "/readyz", "HTTP/1.1 200");
         get_until(address, "/livez", "HTTP/1.1 200");
-        get_until(address, "/metrics", "gostocks_build_info{version=");
+        get_until(address, "/metrics", "gostocks_build_info{service=\"echo\",version=");
         get_until(address, "/metrics", "process_cpu_seconds_total");
         program.signal(signal);
         let (code, log, _) = program.end();

@@ -36,6 +36,8 @@ pub struct Firing {
     /// Event time of the trade, Unix milliseconds.
     pub timestamp: i64,
     pub sequence: Sequence,
+    /// When the trade arrived at the socket, Unix nanoseconds; 0 where that is not known.
+    pub received_at: u64,
 }
 
 /// What became of an alert that was made known.

@@ -2,6 +2,7 @@ use market::{Trade, Volume};
 
 use crate::history::Mark;
 use crate::level::Level;
+use crate::recent::RecentTrade;
 use crate::roster::{Place, Slot};
 use crate::symbols::SymbolKey;
 use crate::{AlertId, Armed, Arming, Firing, Partition};
@@ -27,15 +28,15 @@ impl Partition {
         }
         let symbol = self.intern(symbol);
         let level = Level::new(alert.condition);
-        let Some((price, timestamp, sequence)) = self.first_reach(symbol, level, alert.armed_at)
-        else {
+        let Some(first) = self.first_reach(symbol, level, alert.armed_at) else {
             self.enter(alert.id, alert.generation, symbol, level, alert.armed_at);
             return Arming::Armed;
         };
         let Armed { id, generation, .. } = alert;
         self.fired += 1;
         self.roster.insert(Slot { id, generation, place: Place::FIRED, word: 0 });
-        fired.push(Firing { id, generation, price, timestamp, sequence });
+        let RecentTrade { price, timestamp, sequence, received_at, .. } = first;
+        fired.push(Firing { id, generation, price, timestamp, sequence, received_at });
         Arming::Fired
     }
 
@@ -82,8 +83,8 @@ impl Partition {
         }
         for recent in self.recent.since(behind.first_to_come()) {
             let symbol = behind.intern(self.symbol(recent.symbol));
-            let (price, timestamp) = (recent.price, recent.timestamp);
-            let trade = Trade { price, timestamp, volume: Volume::ZERO, received_at: 0 };
+            let RecentTrade { price, timestamp, received_at, .. } = *recent;
+            let trade = Trade { price, timestamp, volume: Volume::ZERO, received_at };
             behind.evaluate(symbol, &trade, recent.sequence, fired);
         }
         behind.seen = behind.seen.max(self.seen);

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use market::{Price, Sequence, Trade};
+use market::{Sequence, Trade};
 
 use crate::history::{self, History, HistoryError, Mark, Marks};
 use crate::ladder::Ladder;
 use crate::level::{Level, Side};
-use crate::recent::Recent;
+use crate::recent::{Recent, RecentTrade};
 use crate::roster::{Place, Roster};
 use crate::symbols::{SymbolKey, Symbols};
 use crate::{AlertId, Firing};
@@ -253,12 +253,12 @@ impl Partition {
         sequence: Sequence,
         fired: &mut Vec<Firing>,
     ) {
-        let (price, timestamp) = (trade.price, trade.timestamp);
+        let Trade { price, timestamp, received_at, .. } = *trade;
         for side in Side::BOTH {
             let key = side.key(price);
             while let Some(slot) = self.ladders[symbol.index()][side as usize].pop_reached(key) {
                 let (id, generation) = self.retire(slot);
-                fired.push(Firing { id, generation, price, timestamp, sequence });
+                fired.push(Firing { id, generation, price, timestamp, sequence, received_at });
             }
         }
         self.bound(symbol);
@@ -278,10 +278,8 @@ impl Partition {
         symbol: SymbolKey,
         level: Level,
         armed_at: i64,
-    ) -> Option<(Price, i64, Sequence)> {
+    ) -> Option<RecentTrade> {
         let mut since = self.recent.since(armed_at);
-        let found =
-            since.find(|trade| trade.symbol == symbol && level.is_reached_by(trade.price))?;
-        Some((found.price, found.timestamp, found.sequence))
+        since.find(|trade| trade.symbol == symbol && level.is_reached_by(trade.price)).copied()
     }
 }

@@ -21,6 +21,7 @@ pub(crate) struct RecentTrade {
     pub(crate) symbol: SymbolKey,
     pub(crate) price: Price,
     pub(crate) timestamp: i64,
+    pub(crate) received_at: u64,
 }
 
 impl Recent {
@@ -44,8 +45,8 @@ impl Recent {
             // Of its record, others may be gone too.
             self.from = oldest.sequence.offset + 1;
         }
-        let (price, timestamp) = (trade.price, trade.timestamp);
-        self.trades.push_back(RecentTrade { sequence, symbol, price, timestamp });
+        let Trade { price, timestamp, received_at, .. } = *trade;
+        self.trades.push_back(RecentTrade { sequence, symbol, price, timestamp, received_at });
     }
 
     /// The trades of records at or after `offset`, in the order of the log.

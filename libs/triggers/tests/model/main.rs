@@ -46,8 +46,8 @@ fn verdict(log: &[Record], row: &Row) -> Option<Firing> {
             };
             if holds && offset >= armed_at {
                 let sequence = Sequence { offset, index };
-                let (price, timestamp) = (trade.price, trade.timestamp);
-                return Some(Firing { id, generation, price, timestamp, sequence });
+                let Trade { price, timestamp, received_at, .. } = *trade;
+                return Some(Firing { id, generation, price, timestamp, sequence, received_at });
             }
         }
     }

@@ -18,7 +18,12 @@ pub(crate) fn log() -> impl Strategy<Value = Vec<Record>> {
             let mut trade = |(jump, value)| {
                 let timestamp = now + jump;
                 now = now.max(timestamp - 5);
-                Trade { price: price(value), volume: Volume::ZERO, timestamp, received_at: 0 }
+                Trade {
+                    price: price(value),
+                    volume: Volume::ZERO,
+                    timestamp,
+                    received_at: timestamp.unsigned_abs(),
+                }
             };
             Record { symbol, trades: trades.into_iter().map(&mut trade).collect() }
         };
