@@ -1,6 +1,6 @@
 //! Everything that the stack is made of, in one table, in the order in which `status` lists it.
 
-use servers::{http, kafka, postgresql, prometheus, redis};
+use servers::{exporter, http, kafka, postgresql, prometheus, redis};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -32,18 +32,24 @@ pub(crate) const KAFKA: &str = "kafka";
 pub(crate) const REDIS: &str = "redis";
 pub(crate) const POSTGRESQL: &str = "postgresql";
 pub(crate) const PROMETHEUS: &str = "prometheus";
+pub(crate) const REDIS_EXPORTER: &str = "redis-exporter";
+pub(crate) const POSTGRESQL_EXPORTER: &str = "postgresql-exporter";
+pub(crate) const HOST_EXPORTER: &str = "host-exporter";
 pub(crate) const FEED: &str = "feed";
 pub(crate) const INGESTOR: &str = "ingestor";
 pub(crate) const PROCESSOR: &str = "processor";
 pub(crate) const ALERT: &str = "alert";
 pub(crate) const GATEWAY: &str = "gateway";
 
-pub(crate) const MEMBERS: [Member; 9] = [
+pub(crate) const MEMBERS: [Member; 12] = [
     server(KAFKA, 9092, kafka::is_ready),
     server(REDIS, 6379, redis::is_ready),
     // 5433, as the original's settings have it: 5432 often belongs to another PostgreSQL.
     server(POSTGRESQL, 5433, postgresql::is_ready),
     server(PROMETHEUS, 9090, prometheus::is_ready),
+    server(REDIS_EXPORTER, 9121, exporter::is_ready),
+    server(POSTGRESQL_EXPORTER, 9187, exporter::is_ready),
+    server(HOST_EXPORTER, 9100, exporter::is_ready),
     Member {
         name: FEED,
         kind: Kind::Service,
@@ -73,7 +79,7 @@ const fn service(name: &'static str, port: Option<u16>, metrics_port: u16) -> Me
 
 pub(crate) fn member(name: &str) -> Option<&'static Member> {
     // A constant's borrow is promoted: the table lives as long as the program.
-    const TABLE: &[Member; 9] = &MEMBERS;
+    const TABLE: &[Member; 12] = &MEMBERS;
     TABLE.iter().find(|member| member.name == name)
 }
 

@@ -58,7 +58,8 @@ pub(crate) struct Status {
 
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
-    /// kafka, redis, postgresql, prometheus, feed, ingestor, processor, alert or gateway
+    /// kafka, redis, postgresql, prometheus, redis-exporter, postgresql-exporter, host-exporter,
+    /// feed, ingestor, processor, alert or gateway
     pub(crate) name: Option<String>,
     /// How many of the last lines
     #[arg(long, short = 'n', default_value_t = 100)]

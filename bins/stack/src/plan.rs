@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
+use servers::exporter::{self, Subject};
 use servers::kafka::Distribution;
 use servers::{Lifetime, Running, Signal, kafka, launch, postgresql, prometheus, redis};
 
 use crate::catalogue::{
-    ALERT, FEED, GATEWAY, INGESTOR, KAFKA, MEMBERS, Member, POSTGRESQL, PROCESSOR, PROMETHEUS,
-    REDIS, member,
+    ALERT, FEED, GATEWAY, HOST_EXPORTER, INGESTOR, KAFKA, MEMBERS, Member, POSTGRESQL,
+    POSTGRESQL_EXPORTER, PROCESSOR, PROMETHEUS, REDIS, REDIS_EXPORTER, member,
 };
 use crate::feed::Feed;
 use crate::paths::Paths;
@@ -103,6 +104,12 @@ impl Layout {
         self.external.get(name).cloned().unwrap_or_else(|| self.address(name).to_owned())
     }
 
+    /// As `DATABASE_URL` has it.
+    fn database(&self) -> String {
+        let ours = || postgresql::url(self.address(POSTGRESQL));
+        self.external.get(POSTGRESQL).cloned().unwrap_or_else(ours)
+    }
+
     fn port(&self, name: &str) -> anyhow::Result<u16> {
         let port = self.address(name).rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         port.with_context(|| format!("{name} has no port"))
@@ -139,6 +146,15 @@ impl Layout {
         if !self.external.contains_key(POSTGRESQL) {
             units.push(self.own(POSTGRESQL, "", |home, port, log| {
                 postgresql::start(&postgresql::home(home)?, port, log, Lifetime::Detached)
+            })?);
+        }
+        for (name, subject) in [
+            (REDIS_EXPORTER, Subject::Redis { address: self.told(REDIS) }),
+            (POSTGRESQL_EXPORTER, Subject::Postgresql { url: self.database() }),
+            (HOST_EXPORTER, Subject::Host),
+        ] {
+            units.push(self.own(name, &format!("{subject:?}"), move |home, port, log| {
+                exporter::start(name, &subject, home, port, log, Lifetime::Detached)
             })?);
         }
         let targets = self.prometheus_settings()?;
@@ -212,10 +228,8 @@ impl Layout {
                 environment.push(("REDIS_ADDR", self.told(REDIS)));
             }
             ALERT => {
-                let database = self.external.get(POSTGRESQL).cloned();
-                let ours = || postgresql::url(self.address(POSTGRESQL));
                 environment.push(("KAFKA_BROKERS", self.told(KAFKA)));
-                environment.push(("DATABASE_URL", database.unwrap_or_else(ours)));
+                environment.push(("DATABASE_URL", self.database()));
                 environment.push(("GRPC_PORT", self.port(name)?.to_string()));
             }
             _ => {

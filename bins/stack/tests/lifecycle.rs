@@ -25,7 +25,7 @@ struct Stack {
 impl Stack {
     /// `None`, with a word why, where the servers are not installed: `up` would install them.
     fn new(name: &str) -> Option<Self> {
-        if ["prometheus", "redis-server", "java"]
+        if ["prometheus", "prometheus-redis-exporter", "redis-server", "java"]
             .iter()
             .any(|name| install::find_program(name).is_none())
         {
@@ -93,16 +93,19 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-const OURS: [&str; 9] = [
+const OURS: [&str; 12] = [
     "alert",
     "feed",
     "gateway",
+    "host-exporter",
     "ingestor",
     "kafka",
     "postgresql",
+    "postgresql-exporter",
     "processor",
     "prometheus",
     "redis",
+    "redis-exporter",
 ];
 
 #[test]

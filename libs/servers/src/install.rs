@@ -56,6 +56,20 @@ const REQUIREMENTS: &[Requirement] = &[
         packages: &["prometheus"],
     },
     Requirement {
+        what: "Prometheus's exporters (prometheus-redis-exporter, -postgres-exporter, -node-exporter)",
+        purpose: Purpose::Run,
+        present: |_| {
+            ["redis", "postgres", "node"]
+                .iter()
+                .all(|of| find_program(&format!("prometheus-{of}-exporter")).is_some())
+        },
+        packages: &[
+            "prometheus-redis-exporter",
+            "prometheus-postgres-exporter",
+            "prometheus-node-exporter",
+        ],
+    },
+    Requirement {
         what: "Java 17 or newer (java)",
         purpose: Purpose::Run,
         present: |_| find_program("java").is_some(),
@@ -102,7 +116,14 @@ const REQUIREMENTS: &[Requirement] = &[
 ];
 
 /// Services that Debian starts by itself once installed, at the next boot at the latest.
-const UNITS: &[&str] = &["redis-server", "postgresql", "prometheus", "prometheus-node-exporter"];
+const UNITS: &[&str] = &[
+    "redis-server",
+    "postgresql",
+    "prometheus",
+    "prometheus-node-exporter",
+    "prometheus-postgres-exporter",
+    "prometheus-redis-exporter",
+];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

@@ -5,6 +5,7 @@
 //! each one's own protocol, so that `cargo stack` itself builds in seconds.
 
 mod cargo;
+pub mod exporter;
 pub mod http;
 mod identity;
 pub mod install;
