@@ -176,11 +176,15 @@ impl Layout {
         self.unit(name, Run::Own { fingerprint, start })
     }
 
-    /// The clone's `prometheus.yml` with the real addresses in place of the default ones.
+    /// The clone's `prometheus.yml` with the real addresses in place of the default ones, and the
+    /// rules where they are.
     fn prometheus_settings(&self) -> anyhow::Result<String> {
         let file = self.paths.root.join("prometheus.yml");
         let mut text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        // It is read from another folder.
+        let rules = self.paths.root.join("grafana/rules");
+        text = text.replace("- grafana/rules/", &format!("- {}/", rules.display()));
         for (name, ports) in &self.ports {
             let Some(member) = member(name) else { continue };
             let (default, actual) = match member.metrics_port {
