@@ -14,7 +14,9 @@ use crate::cli::Test;
 use crate::paths::Paths;
 use crate::ui::Ui;
 
-const BUF_VERSION: &str = "1.75.0";
+const BUF: &str = "@bufbuild/buf@1.75.0";
+/// What Grafana takes for a dashboard, as types, and what checks them.
+const GRAFANA_TYPES: [&str; 2] = ["@grafana/grafana-foundation-sdk@0.0.21", "typescript@5.9.3"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All that CI runs, cheapest first; the first failure ends it.
@@ -24,7 +26,8 @@ pub(crate) fn run(paths: &Paths, options: &Test) -> anyhow::Result<ExitCode> {
     step("packages and downloads", || {
         install(Purpose::Test, &paths.cache, &|what| ui.say(what))?;
         Distribution::install(&paths.cache)?;
-        install_buf(&paths.cache)
+        npm_install(&buf_folder(&paths.cache), &[BUF])?;
+        npm_install(&paths.cache.join("grafana-types"), &GRAFANA_TYPES)
     })?;
     step("formatting", || run_cargo(paths, &["fmt", "--all", "--check"]))?;
     step("proto", || {
@@ -103,26 +106,34 @@ pub(crate) fn check(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn buf(cache: &Path) -> PathBuf {
-    cache.join(format!("buf-{BUF_VERSION}")).join("node_modules").join(".bin").join("buf")
+fn buf_folder(cache: &Path) -> PathBuf {
+    cache.join("buf")
 }
 
-/// buf comes as an npm package, with the program for this machine inside.
-fn install_buf(cache: &Path) -> anyhow::Result<()> {
-    if buf(cache).exists() {
+fn buf(cache: &Path) -> PathBuf {
+    buf_folder(cache).join("node_modules/.bin/buf")
+}
+
+/// Puts exactly these packages, each with its version, in `folder`, unless they are there.
+fn npm_install(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    let (stamp, wanted) = (folder.join("installed"), packages.join(" "));
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    let folder = cache.join(format!("buf-{BUF_VERSION}"));
-    fs::create_dir_all(&folder)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
     let output = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix"])
-        .arg(&folder)
-        .arg(format!("@bufbuild/buf@{BUF_VERSION}"))
+        .arg(folder)
+        .args(packages)
         .stdin(Stdio::null())
         .output()
-        .context("cannot start npm, which fetches buf")?;
+        .context("cannot start npm")?;
     if !output.status.success() {
-        bail!("npm could not fetch buf: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("npm could not fetch {wanted}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
+    fs::write(stamp, wanted)?;
     Ok(())
 }
