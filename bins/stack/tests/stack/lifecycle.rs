@@ -71,16 +71,18 @@ fn an_interrupt_ends_what_was_started_and_leaves_the_users_own_redis() {
     let log = folder.join("log");
     let theirs =
         servers::redis::start(&folder, port, &log, servers::Lifetime::Bound).expect("redis");
+    let said = folder.join("said");
     let mut up = stack
         .command(&["up"])
         .env("REDIS_ADDR", &theirs.address)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(fs::File::create(&said).expect("a file"))
         .spawn()
         .expect("it starts");
     let is_up = || {
         let ended = up.try_wait().expect("a child");
-        assert_eq!(ended, None, "it ended before it was up");
+        let said = fs::read_to_string(&said).expect("what it said");
+        assert_eq!(ended, None, "it ended before it was up: {said}");
         let status = stack.status();
         let ready = |name: &&str| *name == "redis" || status[*name]["ready"] == true;
         OURS.iter().all(ready).then_some(())

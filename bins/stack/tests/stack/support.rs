@@ -30,6 +30,8 @@ impl Stack {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let stack = Self { folder, _alone: alone };
         stack.run(&["down", "--wipe"]);
+        // Also what a test that was killed has left: a log of the past would be refused.
+        std::fs::remove_dir_all(&stack.folder).expect("an empty folder");
         Some(stack)
     }
 
