@@ -52,7 +52,7 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let Some(partitions) = follow::topics(&config.brokers, &specs, &service).await? else {
         return Ok(());
     };
-    let store = Store::new(&config.database, "gostocks alert", waiting::store_metrics());
+    let store = Store::new(&config.database, "gostocks alert", meters::store());
     let Some(log) = follow_log(&store, &config.topic, partitions, &service).await? else {
         return Ok(());
     };

@@ -1,6 +1,7 @@
 use follow::{Batch, now, seconds};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
+use store::{Call, StoreMetrics};
 
 /// The engine's metric handles, resolved once.
 pub(crate) struct Meters {
@@ -62,5 +63,13 @@ impl Meters {
         for received_at in received_at.filter(|received_at| *received_at > 0) {
             self.fired.record(seconds(received_at, fired_at));
         }
+    }
+}
+
+pub(crate) fn store() -> StoreMetrics {
+    StoreMetrics {
+        acquire: catalogue::POSTGRES_ACQUIRE.histogram(),
+        calls: Call::ALL
+            .map(|call| catalogue::POSTGRES_CALL.with("call", call.as_str()).histogram()),
     }
 }

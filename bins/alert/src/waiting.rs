@@ -1,23 +1,20 @@
 use std::time::Duration;
 
 use service::catalogue;
-use store::{CONNECTIONS, Call, Creator, Store, StoreMetrics};
+use store::{CONNECTIONS, Creator, Store};
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Firings counted at most: past so many it matters only that they are many.
 const MOST: u32 = 100_000;
 
-pub(crate) fn store_metrics() -> StoreMetrics {
-    StoreMetrics {
-        acquire: catalogue::POSTGRES_ACQUIRE.histogram(),
-        calls: Call::ALL
-            .map(|call| catalogue::POSTGRES_CALL.with("call", call.as_str()).histogram()),
-    }
-}
-
 /// Tells once a second, until `stopping`, what waits: firings, calls, and connections that idle.
 pub(crate) async fn tell(store: Store, creator: Creator, stopping: CancellationToken) {
+    // Also in the midst of a look: a PostgreSQL that hangs must not hold up the drain.
+    stopping.run_until_cancelled(tell_on(store, creator)).await;
+}
+
+async fn tell_on(store: Store, creator: Creator) {
     let calls = catalogue::QUEUE.with("queue", "creates").gauge();
     let calls_bound = catalogue::QUEUE_BOUND.with("queue", "creates").gauge();
     let connections = |state| catalogue::POSTGRES_CONNECTIONS.with("state", state).gauge();
@@ -36,9 +33,6 @@ pub(crate) async fn tell(store: Store, creator: Creator, stopping: CancellationT
             firings.set(waiting as f64);
             age.set(oldest.as_secs_f64());
         }
-        let slept = stopping.run_until_cancelled(tokio::time::sleep(EVERY)).await;
-        if slept.is_none() {
-            return;
-        }
+        tokio::time::sleep(EVERY).await;
     }
 }

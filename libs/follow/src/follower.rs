@@ -292,7 +292,7 @@ impl<E: Effect> Follower<E> {
             let place = places.get(&partition).copied();
             let start = start_of(partition, place, committed, bounds)
                 .map_err(|reason| self.effect.another_log(reason))?;
-            tracing::info!(self.topic, partition, ?start, ?committed, "reading");
+            tracing::info!(topic = self.topic, partition, ?start, ?committed, "reading");
             self.lag.applied(partition, place.map_or(bounds.0, |place| place.offset + 1));
             starts.push((partition, start));
             remembered.extend(place.map(|place| (partition, place)));

@@ -1,8 +1,9 @@
 //! Every metric of every program: name, kind, unit, help and labels, in this one place.
 //!
-//! A program resolves its handles at start (`FEED_FRAMES.counter()`,
-//! `FEED_FRAMES_REJECTED.with("reason", "json").counter()`) and hands them to its adapters, which
-//! know no names. Names carry the base unit; durations are in seconds.
+//! Handles are resolved once (`FEED_FRAMES.counter()`,
+//! `FEED_FRAMES_REJECTED.with("reason", "json").counter()`): by the program, which hands its
+//! adapters those that mean something of its own, or by the adapter for what is the same in every
+//! program (the clients of the log, a consumer's lag). Names carry the base unit; durations are in seconds.
 
 mod metric;
 

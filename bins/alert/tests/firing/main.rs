@@ -98,6 +98,7 @@ fn a_trade_in_a_two_second_outage_of_the_database_fires_its_alert_after_it() {
     };
     price(150.5, 1);
     price(149.5, 2);
+    // The length of the outage: nothing is waited for.
     thread::sleep(Duration::from_secs(2));
     server.restart();
     rig.alerts.check("after the outage");

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use servers::http;
+use servers::{http, poll};
 use service::catalogue::{self, Kind};
 
 use crate::support::{Stack, root, text};
@@ -186,10 +186,8 @@ fn every_query_has_an_answer_from_a_stack_under_load() {
         })
         .collect();
     assert!(waiting.len() > 100, "{}", waiting.len());
-    let deadline = Instant::now() + PATIENCE;
     let mut table = Vec::new();
-    while !waiting.is_empty() {
-        assert!(Instant::now() < deadline, "without an answer: {waiting:#?}");
+    let answered = poll(PATIENCE, || {
         make_calls(&gateway);
         waiting.retain(|panel, query| match ask(&prometheus, query) {
             Some(value) => {
@@ -198,7 +196,9 @@ fn every_query_has_an_answer_from_a_stack_under_load() {
             }
             None => true,
         });
-    }
+        waiting.is_empty().then_some(())
+    });
+    assert!(answered.is_some(), "without an answer: {waiting:#?}");
     table.sort();
     // For the table that a release note shows.
     println!("{}", table.join("\n"));
@@ -225,7 +225,6 @@ fn make_calls(gateway: &str) {
         .output()
         .expect("curl");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    std::thread::sleep(Duration::from_secs(1));
 }
 
 /// The first value of the answer that is a number; an error is a defect of the query.
