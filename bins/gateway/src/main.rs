@@ -1,5 +1,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    service::run::<gateway::Config>("gateway", gateway::serve)
+    service::main::<gateway::Config>("gateway", gateway::serve)
 }

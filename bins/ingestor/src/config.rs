@@ -72,16 +72,19 @@ fn feed(settings: &mut Settings) -> Option<FeedSettings> {
     Some(FeedSettings { silence: silence?, backoff, ..FeedSettings::new(url?, symbols?) })
 }
 
-/// `FEED_URL` wins and is used as it is; the key is never added to it.
+/// `FEED_URL` wins and is used as it is; the key is never added to it. Compose, which cannot say
+/// "unless", names its simulated feed by `FEED_FALLBACK_URL`.
 fn url(settings: &mut Settings) -> Option<FeedUrl> {
     // A wrong URL is not repeated in the sentence: it holds a token.
     let parse_url = |value: &str| FeedUrl::parse(value).map_err(|error| error.to_string());
     let url = settings.optional_or_empty("FEED_URL", parse_url);
     let key = settings.optional_or_empty("FINNHUB_API_KEY", key);
-    match (url?, key?) {
-        (Some(url), _) => Some(url),
-        (None, Some(key)) => Some(FeedUrl::finnhub(&key)),
-        (None, None) => settings.wrong(
+    let fallback = settings.optional("FEED_FALLBACK_URL", parse_url);
+    match (url?, key?, fallback?) {
+        (Some(url), _, _) => Some(url),
+        (None, Some(key), _) => Some(FeedUrl::finnhub(&key)),
+        (None, None, Some(url)) => Some(url),
+        (None, None, None) => settings.wrong(
             "FEED_URL",
             "or FINNHUB_API_KEY is required, and neither is set (a free key: https://finnhub.io)",
         ),
@@ -146,6 +149,11 @@ mod tests {
         assert_eq!(url(&[FEED, key]), FeedUrl::parse(FEED.1).expect("a URL"));
         assert_eq!(url(&[("FEED_URL", ""), key]), FeedUrl::finnhub("abc"));
         assert_eq!(url(&[FEED, ("FINNHUB_API_KEY", "")]).to_string(), "ws://127.0.0.1:7878/");
+        let fallback = ("FEED_FALLBACK_URL", "ws://feed:7878");
+        assert_eq!(url(&[FEED, fallback]).to_string(), "ws://127.0.0.1:7878/");
+        assert_eq!(url(&[key, fallback]), FeedUrl::finnhub("abc"));
+        let empty = ("FINNHUB_API_KEY", "");
+        assert_eq!(url(&[empty, fallback]).to_string(), "ws://feed:7878/");
     }
 
     #[test]
@@ -164,6 +172,7 @@ mod tests {
             ("FEED_URL", "https://SECRET.example?token=SECRET"),
             ("FEED_URL", "ws://me:SECRET@host/?token=SECRET"),
             ("FEED_URL", "//SECRET"),
+            ("FEED_FALLBACK_URL", "https://SECRET.example?token=SECRET"),
             ("FINNHUB_API_KEY", "SECRET key"),
             ("SYMBOLS", ""),
             ("SYMBOLS", "AAPL,,MSFT"),

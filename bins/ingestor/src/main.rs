@@ -1,5 +1,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    service::run::<ingestor::Config>("ingestor", ingestor::serve)
+    service::main::<ingestor::Config>("ingestor", ingestor::serve)
 }

@@ -22,6 +22,11 @@ pub(crate) enum Command {
     Feed(Box<Feed>),
     /// Print the first symbols of the synthetic market, separated by commas, as SYMBOLS wants them.
     Symbols { count: NonZeroUsize },
+    /// Exit code 0 if a feed answers at this address, else 1.
+    Healthcheck {
+        #[arg(default_value = "127.0.0.1:7878", value_name = "ADDRESS")]
+        address: SocketAddr,
+    },
 }
 
 #[derive(Clone, Debug, Args)]

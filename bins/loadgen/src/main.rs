@@ -12,6 +12,7 @@
 mod cli;
 mod connection;
 mod garbage;
+mod healthcheck;
 mod outbox;
 mod pace;
 mod recording;
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
         Command::Symbols { count } => {
             let list = synthetic::market(count.get()).collect::<Vec<_>>().join(",");
             writeln!(std::io::stdout(), "{list}").map_err(anyhow::Error::from)
+        }
+        Command::Healthcheck { address } => {
+            log();
+            healthcheck::run(address)
         }
     };
     match outcome {

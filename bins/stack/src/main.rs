@@ -19,6 +19,7 @@ mod logs;
 mod paths;
 mod plan;
 mod ports;
+mod scrape;
 mod settings;
 mod signals;
 mod state;

@@ -17,6 +17,7 @@ use crate::catalogue::{
 use crate::feed::Feed;
 use crate::paths::Paths;
 use crate::ports::{Chooser, Ports};
+use crate::scrape;
 use crate::settings::{Settings, redact};
 use crate::state::State;
 
@@ -176,26 +177,21 @@ impl Layout {
         self.unit(name, Run::Own { fingerprint, start })
     }
 
-    /// The clone's `prometheus.yml` with the real addresses in place of the default ones, and the
-    /// rules where they are.
+    /// The clone's `prometheus.yml` for what runs here.
     fn prometheus_settings(&self) -> anyhow::Result<String> {
         let file = self.paths.root.join("prometheus.yml");
-        let mut text =
+        let text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        // It is read from another folder.
-        let rules = self.paths.root.join("grafana/rules");
-        text = text.replace("- grafana/rules/", &format!("- {}/", rules.display()));
-        for (name, ports) in &self.ports {
-            let Some(member) = member(name) else { continue };
+        let addresses = self.ports.iter().filter_map(|(name, ports)| {
+            let member = member(name)?;
             let (default, actual) = match member.metrics_port {
-                Some(port) => (Some(port), &ports.metrics),
-                None => (member.port, &ports.address),
+                Some(port) => (port, &ports.metrics),
+                None => (member.port?, &ports.address),
             };
-            if let (Some(default), Some(actual)) = (default, actual) {
-                text = text.replace(&format!("\"127.0.0.1:{default}\""), &format!("\"{actual}\""));
-            }
-        }
-        Ok(text)
+            Some((format!("{name}:{default}"), actual.clone()?))
+        });
+        let rules = self.paths.root.join("grafana/rules");
+        Ok(scrape::on_one_machine(&text, &addresses.collect(), &rules))
     }
 
     /// The services, from the programs in `binaries`.

@@ -1,11 +1,13 @@
 //! What every program shares: configuration, telemetry, probes, signals and the drain.
 //!
-//! A program is `service::run::<Config>("name", serve)`, and its order is always the same:
-//! settings, telemetry, metrics and probes, `serve`, drain. The crate knows nothing of trades and
+//! A program is `service::main::<Config>("name", serve)`, and its order is always the same:
+//! settings, telemetry, metrics and probes, `serve`, drain. Beside serving, each can be asked to
+//! check one that serves (`healthcheck`). The crate knows nothing of trades and
 //! of no server; it composes no adapters. It also sets the allocator of whoever links it.
 
 pub mod catalogue;
 mod env_file;
+mod healthcheck;
 mod lifecycle;
 mod panics;
 pub mod parse;
@@ -17,11 +19,12 @@ mod settings;
 mod telemetry;
 mod warden;
 
+pub use healthcheck::healthcheck;
 pub use lifecycle::Service;
 pub use panics::{Panicked, contain};
 pub use probes::probes;
 pub use readiness::ReadyFlag;
-pub use run::run;
+pub use run::{main, main_or, run};
 pub use settings::{Configuration, Settings, settings_of};
 
 /// glibc's allocator contends between threads and keeps what it has freed.

@@ -5,12 +5,58 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::healthcheck::healthcheck;
 use crate::recorder::Recorder;
 use crate::settings::Common;
 use crate::{Configuration, Service, Settings, panics, telemetry, warden};
 
 /// The exit code of a program that was set up wrongly: `EX_USAGE` of `sysexits.h`.
 const WRONG_SETTINGS: u8 = 64;
+
+const HEALTHCHECK: &str = "healthcheck";
+
+/// Of a program that only serves: what its arguments ask for.
+///
+/// None: its [whole life](run). `healthcheck`: whether the one that runs takes work, as exit
+/// code. Any other: exit code 64.
+pub fn main<C: Configuration>(
+    name: &'static str,
+    serve: impl AsyncFnOnce(C, Service) -> anyhow::Result<()>,
+) -> ExitCode {
+    match &arguments()[..] {
+        [] => run(name, serve),
+        [one] if one == HEALTHCHECK => healthcheck::<C>(name),
+        others => misused(name, &[HEALTHCHECK], others),
+    }
+}
+
+/// As [`main`], of a program that has another `command` beside serving.
+pub fn main_or<C: Configuration>(
+    name: &'static str,
+    serve: impl AsyncFnOnce(C, Service) -> anyhow::Result<()>,
+    command: &'static str,
+    work: impl AsyncFnOnce(C, Service) -> anyhow::Result<()>,
+) -> ExitCode {
+    match &arguments()[..] {
+        [] => run(name, serve),
+        [one] if one == command => run(name, work),
+        [one] if one == HEALTHCHECK => healthcheck::<C>(name),
+        others => misused(name, &[command, HEALTHCHECK], others),
+    }
+}
+
+fn arguments() -> Vec<String> {
+    std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
+fn misused(name: &str, commands: &[&str], found: &[String]) -> ExitCode {
+    let commands: Vec<String> = commands.iter().map(|command| format!("`{command}`")).collect();
+    let expected = commands.join(" or ");
+    let found = found.join(" ");
+    let _ =
+        writeln!(std::io::stderr(), "{name}: expected no argument, or {expected}, found `{found}`");
+    ExitCode::from(WRONG_SETTINGS)
+}
 
 /// A program's whole life: settings, telemetry, metrics and probes, `serve`, drain.
 ///

@@ -78,8 +78,11 @@ fn futures_block(work: impl Future<Output = ()>) {
 /// Not a test of its own: the program that the others start.
 #[test]
 fn program() {
-    if std::env::var_os("ECHO_PROGRAM").is_some() {
-        let code = service::run::<Config>("echo", serve);
+    if let Some(what) = std::env::var_os("ECHO_PROGRAM") {
+        let code = match what.to_str() {
+            Some("healthcheck") => service::healthcheck::<Config>("echo"),
+            _ => service::run::<Config>("echo", serve),
+        };
         let code = [0, 1, 64].into_iter().find(|known| ExitCode::from(*known) == code);
         std::process::exit(code.map_or(99, i32::from));
     }
@@ -273,4 +276,29 @@ fn while_draining_it_is_alive_and_not_ready_and_a_second_signal_ends_it() {
     let (code, log, _) = program.end();
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("asked again: ending at once"), "{log}");
+}
+
+#[test]
+fn a_healthcheck_says_whether_the_program_takes_work() {
+    let check = |address: &str| {
+        let variables = [("ECHO_PROGRAM", "healthcheck"), ("METRICS_ADDR", address)];
+        let (code, _, errors) = Program::start(&variables).end();
+        (code, errors)
+    };
+    let mut program = Program::start(&[("ECHO", "hangs"), ("SHUTDOWN_TIMEOUT", "1h")]);
+    let address = program.started();
+    get_until(address, "/readyz", "HTTP/1.1 200");
+    assert_eq!(check(&address.to_string()), (Some(0), String::new()));
+    // Whoever listens everywhere is asked at home.
+    assert_eq!(check(&format!("0.0.0.0:{}", address.port())).0, Some(0));
+    program.signal("TERM");
+    get_until(address, "/readyz", "HTTP/1.1 503");
+    let (code, errors) = check(&address.to_string());
+    assert_eq!(code, Some(1));
+    assert!(errors.contains(r#""missing":{"service":"stopping"}"#), "{errors}");
+    program.signal("TERM");
+    program.end();
+    let (code, errors) = check(&address.to_string());
+    assert_eq!(code, Some(1));
+    assert!(errors.starts_with(&format!("echo: nobody answers at {address}: ")), "{errors}");
 }
