@@ -68,6 +68,11 @@ impl Distribution {
         Ok(Self { folder })
     }
 
+    /// The folder with nothing but Kafka's jars.
+    pub fn jars(&self) -> PathBuf {
+        self.folder.join("libs")
+    }
+
     /// `java` with Kafka's jars, and logging to standard output.
     fn java(&self, home: &Path) -> Command {
         let mut command = Command::new("java");
@@ -76,7 +81,7 @@ impl Distribution {
             .arg("-Djava.awt.headless=true")
             .arg(format!("-Dlog4j2.configurationFile={}", home.join("log4j2.properties").display()))
             .arg("-cp")
-            .arg(self.folder.join("libs").join("*"));
+            .arg(self.jars().join("*"));
         command
     }
 }

@@ -11,6 +11,7 @@ trap 'umount "$work/root/proc" 2>/dev/null || true; rm -rf "$work"' EXIT
 base=gostocks-stand-in/base:bookworm
 if ! docker image inspect "$base" >/dev/null 2>&1; then
   echo "making $base"
+  command -v debootstrap >/dev/null || apt-get install -y -q debootstrap >"$work/log" 2>&1
   debootstrap --variant=minbase bookworm "$work/root" >"$work/log" 2>&1 || { tail "$work/log"; exit 1; }
   # No package is to start its service.
   printf '#!/bin/sh\nexit 101\n' >"$work/root/usr/sbin/policy-rc.d"
