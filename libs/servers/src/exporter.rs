@@ -51,7 +51,8 @@ pub fn start(
                 true => address.clone(),
                 false => format!("redis://{address}"),
             };
-            command.env("REDIS_ADDR", url);
+            // A Redis that hangs is told of within a scrape, which is given four seconds.
+            command.env("REDIS_ADDR", url).arg("--connection-timeout=1s");
         }
         Subject::Postgresql { url } => {
             command.env("DATA_SOURCE_NAME", url);

@@ -63,7 +63,7 @@ fn everything_becomes_healthy_and_answers() {
     every_target_is_up(12);
     let rate = poll(PATIENCE, || {
         let rate = query("sum(rate(gostocks_trades_consumed_total{job='processor'}[30s]))")?;
-        (rate > 10_000.0).then_some(rate)
+        (rate > 18_000.0).then_some(rate)
     });
     eprintln!("with two processors: {:.0} trades/s", rate.expect("the load"));
     compose.print_usage("under load, 20,000 trades a second, two processors, two alert instances");

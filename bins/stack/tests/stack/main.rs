@@ -1,6 +1,7 @@
 //! `cargo stack` as a person uses it, with the real servers and services, beside any stack that
 //! runs; and what it has Prometheus and Grafana show.
 
+mod alerting;
 mod dashboards;
 mod lifecycle;
 mod rules;
