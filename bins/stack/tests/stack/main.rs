@@ -2,6 +2,7 @@
 //! runs; and what it has Prometheus and Grafana show.
 
 mod alerting;
+mod compose_file;
 mod dashboards;
 mod lifecycle;
 mod rules;
