@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use broker::{DeliveryFailed, Producer};
+use broker::{Arrival, DeliveryFailed, Producer};
 use feed::Received;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -26,15 +26,15 @@ const LONGEST_QUOTE: usize = 200;
 /// Where records go.
 pub(crate) trait Log {
     /// Waits while too many are on their way.
-    fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed>;
+    fn send(&self, key: &str, value: &[u8], arrival: Arrival) -> Result<(), DeliveryFailed>;
 
     /// Why a record that was sent earlier will not arrive, if one will not.
     fn failure(&self) -> Option<DeliveryFailed>;
 }
 
 impl Log for Producer {
-    fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed> {
-        Self::send(self, key, value, received_at)
+    fn send(&self, key: &str, value: &[u8], arrival: Arrival) -> Result<(), DeliveryFailed> {
+        Self::send(self, key, value, arrival)
     }
 
     fn failure(&self) -> Option<DeliveryFailed> {
@@ -97,7 +97,9 @@ impl Encoder {
             {
                 return Err(failure);
             }
-            self.gatherer.drain(|key, value, received_at| log.send(key, value, received_at))?;
+            self.gatherer.drain(|key, value, received_at, trades| {
+                log.send(key, value, Arrival { received_at, trades })
+            })?;
             self.meters.frames_queued.set(frames.len() as f64);
         }
     }

@@ -3,7 +3,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::probe::Arguments;
 
 /// A market-data feed for tests, benchmarks and stacks without a key.
 #[derive(Debug, Parser)]
@@ -20,6 +22,11 @@ pub(crate) enum Command {
     /// Each connection gets a market, or a replay, of its own that starts with its first
     /// subscription, and only the trades of the symbols that it has subscribed. Any path will do.
     Feed(Box<Feed>),
+    /// Measure a running stack's latencies from outside, beside what its metrics say.
+    ///
+    /// Serves the feed itself: the ingestor's FEED_URL must name it. Watches the topics and Redis,
+    /// then reads the programs' /metrics.
+    Probe(Box<Arguments>),
     /// Print the first symbols of the synthetic market, separated by commas, as SYMBOLS wants them.
     Symbols { count: NonZeroUsize },
     /// Exit code 0 if a feed answers at this address, else 1.
@@ -63,6 +70,15 @@ pub(crate) struct Feed {
     /// Answer every handshake with this status, and no WebSocket.
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..600))]
     pub(crate) refuse_with: Option<u16>,
+}
+
+impl Feed {
+    /// All defaults, but for where it listens and for as many symbols as are asked for.
+    pub(crate) fn plain(listen: SocketAddr) -> anyhow::Result<Self> {
+        let command = Self::augment_args(clap::Command::new("feed"));
+        let defaults = Self::from_arg_matches(&command.try_get_matches_from(["feed"])?)?;
+        Ok(Self { listen, max_symbols: 0, ..defaults })
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -161,7 +177,7 @@ pub(crate) enum SecondConnection {
     DropBoth,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     number(text)
         .filter(|rate| *rate > 0.0 && *rate <= 1e9)
         .ok_or_else(|| "expected trades a second: a number above 0 and up to 1000000000".to_owned())
@@ -173,7 +189,7 @@ fn speed(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected 0, or a factor from 0.001 up".to_owned())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     number(text)
         .filter(|seconds| (0.001..=1e6).contains(seconds))
         .map(Duration::from_secs_f64)

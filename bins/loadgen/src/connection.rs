@@ -1,10 +1,12 @@
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fastwebsockets::{FragmentCollectorRead, after_handshake_split};
 use fastwebsockets::{Frame, OpCode, Role, WebSocketError};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::Faults;
 use crate::outbox::{Line, Outbox};
+use crate::probe::unix_nanos;
 use crate::source::{Now, Source};
 use crate::subscriptions::Subscriptions;
 
@@ -104,7 +107,12 @@ impl Connection {
         pings.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let wake = self.source.fill(now(), &mut self.outbox);
-            stream.write_all(self.outbox.bytes()).await?;
+            let mut written = 0;
+            while written < self.outbox.bytes().len() {
+                let (bytes, at) = write_some(stream, &self.outbox.bytes()[written..]).await?;
+                written += bytes;
+                self.source.left(written, at);
+            }
             self.outbox.clear();
             match self.outbox.line() {
                 Line::Open => {}
@@ -153,6 +161,20 @@ impl Connection {
                 () = next => {}
             }
         }
+    }
+}
+
+/// Writes what the kernel takes at once; how much, and when it was given (Unix nanoseconds). The time
+/// that the client lets us wait is not in it.
+async fn write_some(stream: &mut WriteHalf<Stream>, bytes: &[u8]) -> std::io::Result<(usize, u64)> {
+    let (written, at) = poll_fn(|context| {
+        let at = unix_nanos();
+        Pin::new(&mut *stream).poll_write(context, bytes).map_ok(|written| (written, at))
+    })
+    .await?;
+    match written {
+        0 => Err(std::io::ErrorKind::WriteZero.into()),
+        _ => Ok((written, at)),
     }
 }
 

@@ -15,6 +15,7 @@ mod garbage;
 mod healthcheck;
 mod outbox;
 mod pace;
+mod probe;
 mod recording;
 mod render;
 mod replay;
@@ -41,8 +42,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Feed(arguments) => {
-            log();
+            log(std::io::stdout);
             run(*arguments)
+        }
+        Command::Probe(arguments) => {
+            // What it prints is its result.
+            log(std::io::stderr);
+            match probe(*arguments) {
+                Ok(true) => Ok(()),
+                Ok(false) => return ExitCode::FAILURE,
+                Err(error) => Err(error),
+            }
         }
         Command::Symbols { count } => {
             let list = synthetic::market(count.get()).collect::<Vec<_>>().join(",");
@@ -63,14 +73,19 @@ fn main() -> ExitCode {
 }
 
 /// JSON lines, or readable ones on a terminal; `LOG` filters them as in the services.
-fn log() {
+fn log<W: Write + IsTerminal + 'static>(stream: fn() -> W) {
     let filter = EnvFilter::try_from_env("LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
-    if std::io::stdout().is_terminal() {
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stream);
+    if stream().is_terminal() {
         lines.init();
     } else {
         lines.json().flatten_event(true).init();
     }
+}
+
+#[tokio::main]
+async fn probe(arguments: probe::Arguments) -> anyhow::Result<bool> {
+    probe::run(arguments).await
 }
 
 #[tokio::main]

@@ -33,10 +33,13 @@ pub(crate) struct Server {
 
 struct Shared {
     arguments: Feed,
-    recording: Option<Arc<Recording>>,
+    supply: Supply,
     tokens: Mutex<HashMap<String, Token>>,
     tasks: TaskTracker,
 }
+
+/// Makes what a connection is served with, from where a replay is to begin.
+pub(crate) type Supply = Box<dyn Fn(usize) -> anyhow::Result<Source> + Send + Sync>;
 
 /// What is known of the connections with one token.
 #[derive(Default)]
@@ -60,12 +63,18 @@ impl Server {
                 Some(Arc::new(recording))
             }
         };
+        let supply = supply(&arguments, recording);
+        Self::of(arguments, supply).await
+    }
+
+    /// Of trades that come from elsewhere than the arguments say.
+    pub(crate) async fn of(arguments: Feed, supply: Supply) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(arguments.listen)
             .await
             .with_context(|| format!("--listen {}", arguments.listen))?;
         info!(address = %listener.local_addr()?, "feed listening");
         let (tokens, tasks) = (Mutex::default(), TaskTracker::new());
-        Ok(Self { listener, shared: Arc::new(Shared { arguments, recording, tokens, tasks }) })
+        Ok(Self { listener, shared: Arc::new(Shared { arguments, supply, tokens, tasks }) })
     }
 
     /// Until stopped; then every client is told, and given a moment.
@@ -97,6 +106,23 @@ impl Server {
             info!("some clients did not take their close");
         }
     }
+}
+
+/// A replay of the recording, or a market.
+fn supply(arguments: &Feed, recording: Option<Arc<Recording>>) -> Supply {
+    let (market, backwards) = (arguments.market.clone(), arguments.faults.backwards);
+    let replay = &arguments.replay;
+    let playing =
+        Playing { speed: replay.speed, rebase_time: replay.rebase_time, again: replay.again };
+    Box::new(move |position| match &recording {
+        Some(recording) => {
+            Ok(Source::Replay(Replay::new(Arc::clone(recording), playing, position)))
+        }
+        None => {
+            let market = Synthetic::new(market.clone(), backwards)?;
+            Ok(Source::Synthetic(Box::new(market)))
+        }
+    })
 }
 
 /// Serves HTTP until a request turns the connection into a WebSocket.
@@ -171,7 +197,7 @@ impl Shared {
             info!(peer, "second connection of a token: both dropped");
             return;
         };
-        match self.source(position) {
+        match (self.supply)(position) {
             Ok(source) => {
                 info!(peer, "client connected");
                 let limits = Limits {
@@ -188,18 +214,6 @@ impl Shared {
                 self.leave(&token, None);
             }
         }
-    }
-
-    fn source(&self, position: usize) -> anyhow::Result<Source> {
-        let Some(recording) = &self.recording else {
-            let backwards = self.arguments.faults.backwards;
-            let market = Synthetic::new(self.arguments.market.clone(), backwards)?;
-            return Ok(Source::Synthetic(Box::new(market)));
-        };
-        let replay = &self.arguments.replay;
-        let playing =
-            Playing { speed: replay.speed, rebase_time: replay.rebase_time, again: replay.again };
-        Ok(Source::Replay(Replay::new(recording.clone(), playing, position)))
     }
 
     /// When to drop this connection, and where its replay starts; `None`: at once.

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use crate::outbox::Outbox;
+use crate::probe::Taped;
 use crate::replay::Replay;
 use crate::subscriptions::Subscriptions;
 use crate::synthetic::Synthetic;
@@ -27,6 +28,8 @@ impl Now {
 pub(crate) enum Source {
     Synthetic(Box<Synthetic>),
     Replay(Replay),
+    /// Numbered trades, to be measured.
+    Taped(Taped),
 }
 
 impl Source {
@@ -42,6 +45,10 @@ impl Source {
                 replay.subscribe(subscriptions, now);
                 Ok(())
             }
+            Self::Taped(taped) => {
+                taped.subscribe(subscriptions);
+                Ok(())
+            }
         }
     }
 
@@ -51,13 +58,21 @@ impl Source {
         match self {
             Self::Synthetic(market) => market.fill(now, outbox),
             Self::Replay(replay) => replay.fill(now, outbox),
+            Self::Taped(taped) => taped.fill(now, outbox),
+        }
+    }
+
+    /// So many bytes of the outbox are the kernel's, the last of them since `at` (Unix nanoseconds).
+    pub(crate) fn left(&mut self, bytes: usize, at: u64) {
+        if let Self::Taped(taped) = self {
+            taped.left(bytes, at);
         }
     }
 
     /// How far a replay has come, in frames.
     pub(crate) fn position(&self) -> Option<usize> {
         match self {
-            Self::Synthetic(_) => None,
+            Self::Synthetic(_) | Self::Taped(_) => None,
             Self::Replay(replay) => Some(replay.position()),
         }
     }

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Only what Redpanda has too: idempotent producers, classic consumer groups, topic creation.
-//! Knows nothing of what a record holds.
+//! Knows nothing of what a record holds, but how many trades.
 
+mod arrival;
 mod consumer;
 mod dead;
 mod partition;
@@ -18,6 +19,7 @@ mod reader;
 mod statistics;
 mod topic;
 
+pub use arrival::Arrival;
 pub use consumer::{Consumer, ConsumerSettings, HearsEnds, Next, Record, Start};
 pub use dead::{DeadLetter, DeadLetters};
 pub use partition::partition_of;

@@ -12,6 +12,7 @@ use rdkafka::producer::{
 use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Message};
 
+use crate::Arrival;
 use crate::statistics::{self, ClientMetrics};
 
 const WARM_UP: Duration = Duration::from_secs(15);
@@ -42,7 +43,7 @@ pub struct ProducerMetrics {
     pub in_flight_bound: Gauge,
     /// How often `send` had to wait.
     pub full: Counter,
-    /// Received to acknowledged by the broker, seconds.
+    /// Received to acknowledged by the broker, seconds; a sample a trade.
     pub produced_stage: Histogram,
 }
 
@@ -139,18 +140,16 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    /// `received_at` of the record, Unix nanoseconds: it fits where a pointer does, so that a
-    /// record costs no allocation.
+    /// A packed [`Arrival`], so that a record costs no allocation.
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, received_at: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, arrival: usize) {
         let failure = match result {
             Ok(_) => {
                 self.metrics.delivered.increment(1);
-                if received_at > 0 {
-                    let received = Duration::from_nanos(received_at as u64);
-                    let since = now().saturating_sub(received);
-                    self.metrics.produced_stage.record(since.as_secs_f64());
+                if let Some(Arrival { received_at, trades }) = Arrival::unpack(arrival) {
+                    let since = now().saturating_sub(Duration::from_nanos(received_at));
+                    self.metrics.produced_stage.record_many(since.as_secs_f64(), trades);
                 }
                 None
             }
@@ -219,12 +218,11 @@ impl Producer {
         Ok(Self { client, topic: settings.topic, in_flight_bound, deliveries, metrics })
     }
 
-    /// Hands a record over; waits while too many are unacknowledged. `received_at` is the time
-    /// its oldest trade was received, Unix nanoseconds, 0 where unknown.
-    pub fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed> {
+    /// Hands a record over; waits while too many are unacknowledged.
+    pub fn send(&self, key: &str, value: &[u8], arrival: Arrival) -> Result<(), DeliveryFailed> {
         self.reserve()?;
-        let opaque = usize::try_from(received_at).unwrap_or_default();
-        let mut record = BaseRecord::with_opaque_to(&self.topic, opaque).key(key).payload(value);
+        let mut record =
+            BaseRecord::with_opaque_to(&self.topic, arrival.pack()).key(key).payload(value);
         loop {
             match self.client.send(record) {
                 Ok(()) => {

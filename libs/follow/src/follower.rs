@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gathering::{Batch, Event, Gathering};
 use crate::lag::Lag;
-use crate::{Effect, Places};
+use crate::{Effect, Known, Places, now};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
 
@@ -176,7 +176,8 @@ impl<E: Effect> Follower<E> {
 
     async fn apply(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let effect = &mut self.effect;
-        self.gathering.take(&mut self.batch, |anew, known| effect.know(anew, known));
+        let known = |anew, known: &[Known]| effect.know(anew, known);
+        self.gathering.take(&mut self.batch, now(), known);
         self.gathered.set(self.batch.trades.len() as f64);
         if self.batch.is_empty() {
             return Ok(());

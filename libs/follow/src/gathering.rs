@@ -27,7 +27,7 @@ pub struct Batch {
     pub records: usize,
     /// When the first trade read of each partition was received, Unix nanoseconds.
     pub(crate) received: BTreeMap<i32, u64>,
-    /// How many trades had been read by when (Unix nanoseconds), once a burst.
+    /// How many trades had been read by when (Unix nanoseconds), once a burst; the last is of all.
     pub bursts: Vec<(usize, u64)>,
     /// What the dead letters take.
     dead_bytes: usize,
@@ -47,6 +47,13 @@ impl Batch {
 
     fn is_full(&self, bound: usize) -> bool {
         self.trades.len() >= bound || self.dead_bytes >= MAX_DEAD_BYTES
+    }
+
+    fn end_burst(&mut self, now: u64) {
+        let read = self.trades.len();
+        if read > self.bursts.last().map_or(0, |(read, _)| *read) {
+            self.bursts.push((read, now));
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -179,10 +186,7 @@ impl Gathering {
     pub(crate) fn rest(&self, now: u64) {
         const STEP: Duration = Duration::from_millis(100);
         let mut shared = self.lock();
-        let read = shared.batch.trades.len();
-        if read > shared.batch.bursts.last().map_or(0, |(read, _)| *read) {
-            shared.batch.bursts.push((read, now));
-        }
+        shared.batch.end_burst(now);
         if !shared.batch.is_empty() || !shared.events.is_empty() {
             self.arrived.notify_one();
         }
@@ -214,10 +218,12 @@ impl Gathering {
         self.arrived.notify_one();
     }
 
-    /// Puts what has gathered in `batch`, which is empty, and tells of the symbols. Where `known` is
-    /// told that they were numbered anew, all earlier numbers are void.
-    pub(crate) fn take(&self, batch: &mut Batch, mut known: impl FnMut(bool, &[Known])) {
+    /// Puts what has gathered by `now` (Unix nanoseconds) in `batch`, which is empty, and tells of the
+    /// symbols. Where `known` is told that they were numbered anew, all earlier numbers are void.
+    pub(crate) fn take(&self, batch: &mut Batch, now: u64, mut known: impl FnMut(bool, &[Known])) {
         let mut shared = self.lock();
+        // It may be taken in the middle of a burst.
+        shared.batch.end_burst(now);
         std::mem::swap(&mut shared.batch, batch);
         known(std::mem::take(&mut shared.anew), shared.symbols.known());
         if shared.symbols.known().len() > MAX_SYMBOLS {
@@ -326,5 +332,36 @@ impl Shared {
         };
         self.batch.dead_bytes += letter.key.len() + letter.value.len();
         self.batch.dead.push((letter, label));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use market::{Price, Volume};
+
+    use super::*;
+
+    fn trade() -> Gathered {
+        let price = Price::new(1.0).expect("a price");
+        let trade = Trade { price, volume: Volume::ZERO, timestamp: 1, received_at: 1 };
+        Gathered { symbol: 0, sequence: Sequence::default(), trade }
+    }
+
+    #[test]
+    fn a_batch_that_is_taken_in_the_middle_of_a_burst_says_when_all_of_it_was_read() {
+        let gathering = Gathering::new(1_000, 1);
+        let gather = |trades| gathering.lock().batch.trades.extend(vec![trade(); trades]);
+        gather(2);
+        gathering.rest(10);
+        gather(3);
+        let mut batch = Batch::default();
+        gathering.take(&mut batch, 20, |_, _| {});
+        assert_eq!(batch.bursts, [(2, 10), (5, 20)]);
+        batch.clear();
+        // The burst goes on, in the next batch.
+        gather(1);
+        gathering.rest(30);
+        gathering.take(&mut batch, 40, |_, _| {});
+        assert_eq!(batch.bursts, [(1, 30)]);
     }
 }

@@ -62,7 +62,7 @@ catalogue! {
     SYMBOLS: gauge "gostocks_symbols" [] "Symbols whose state is held in memory.";
 
     // The way of a tick.
-    TICK_STAGE: latency_histogram "gostocks_tick_stage_seconds" ["stage"] "Time from a trade's arrival at the socket to a stage: produced (the broker has acknowledged it), consumed, visible (Redis has answered), evaluated (all its alerts were looked at), fired (its firings are committed), published (they are on their topic).";
+    TICK_STAGE: latency_histogram "gostocks_tick_stage_seconds" ["stage"] "Time from a trade's arrival at the socket to a stage: produced (its producer knows that the broker has it; consumers may have it before), consumed, visible (Redis has answered), evaluated (all its alerts were looked at), fired (its firings are committed), published (they are on their topic).";
     TICK_EXCHANGE: latency_histogram "gostocks_tick_exchange_seconds" [] "Time from the exchange's stamp on a trade, in whole milliseconds of its clock, to the arrival by ours; a stamp from the future counts as 0.";
 
     // Alert.

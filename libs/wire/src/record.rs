@@ -153,12 +153,12 @@ impl Gatherer {
     /// Hands out the round's records and begins a new round: symbols in order of first arrival,
     /// a symbol's trades in order of arrival.
     ///
-    /// `send` gets the key (the symbol), the value, and when the oldest of its trades was received
-    /// (Unix nanoseconds). Its first error ends the drain, and what
-    /// was left of the round is gone.
+    /// `send` gets the key (the symbol), the value, when its trades were received on the average
+    /// (Unix nanoseconds), and how many they are. Its first error ends the drain, and what was
+    /// left of the round is gone.
     pub fn drain<E>(
         &mut self,
-        mut send: impl FnMut(&str, &[u8], u64) -> Result<(), E>,
+        mut send: impl FnMut(&str, &[u8], u64, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut outcome = Ok(());
         for index in 0..self.symbols.len() {
@@ -174,7 +174,7 @@ impl Gatherer {
     fn drain_symbol<E>(
         &mut self,
         index: usize,
-        send: &mut impl FnMut(&str, &[u8], u64) -> Result<(), E>,
+        send: &mut impl FnMut(&str, &[u8], u64, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self { trades, conditions, condition_lengths, columns, encoded, .. } = self;
         let conditions_of = |trade: &Gathered| {
@@ -188,13 +188,13 @@ impl Gatherer {
             columns.clear();
             let mut count = 0;
             let mut bytes = 0;
-            let mut received_at = u64::MAX;
+            let mut received_at = 0_u128;
             let last = loop {
                 let gathered = &trades[next];
                 columns.push(&gathered.trade, conditions_of(gathered));
                 count += 1;
                 bytes += gathered.bytes(condition_lengths);
-                received_at = received_at.min(gathered.trade.received_at);
+                received_at += u128::from(gathered.trade.received_at);
                 let last = next;
                 next = gathered.next;
                 if next == last
@@ -209,7 +209,8 @@ impl Gatherer {
             if count > 1 {
                 columns.encode(encoded);
             }
-            send(name, encoded, received_at)?;
+            // An average is no more than the largest, which fits.
+            send(name, encoded, (received_at / count as u128) as u64, count)?;
             if next == last {
                 return Ok(());
             }

@@ -14,6 +14,7 @@ struct Sent {
     key: String,
     value: Vec<u8>,
     received_at: u64,
+    trades: usize,
 }
 
 fn add(gatherer: &mut Gatherer, (symbol, trade, conditions): &Arrival) {
@@ -22,8 +23,8 @@ fn add(gatherer: &mut Gatherer, (symbol, trade, conditions): &Arrival) {
 
 fn drain(gatherer: &mut Gatherer) -> Vec<Sent> {
     let mut sent = vec![];
-    let Ok(()) = gatherer.drain(|key, value, received_at| -> Result<(), Infallible> {
-        sent.push(Sent { key: key.into(), value: value.into(), received_at });
+    let Ok(()) = gatherer.drain(|key, value, received_at, trades| -> Result<(), Infallible> {
+        sent.push(Sent { key: key.into(), value: value.into(), received_at, trades });
         Ok(())
     });
     sent
@@ -91,7 +92,9 @@ fn check(gatherer: &mut Gatherer, arrivals: &[Arrival], trades_per_record: usize
     let mut decoder = tick::Decoder::new();
     for (sent, (symbol, arrivals)) in sent.iter().zip(&expected) {
         assert_eq!(sent.key, *symbol);
-        assert_eq!(Some(sent.received_at), arrivals.iter().map(|a| a.1.received_at).min());
+        let received: u128 = arrivals.iter().map(|a| u128::from(a.1.received_at)).sum();
+        assert_eq!(u128::from(sent.received_at), received / arrivals.len() as u128);
+        assert_eq!(sent.trades, arrivals.len());
         let decoded = StockTick::decode(&*sent.value).expect("a record is a message");
         assert_eq!(decoded, message(symbol, arrivals));
         assert_eq!(decoded.encode_to_vec(), sent.value, "written as prost writes it");
@@ -191,7 +194,7 @@ fn a_drain_that_fails_ends_the_round() {
     add(&mut gatherer, &arrival("AAPL", 1, &[]));
     add(&mut gatherer, &arrival("TSLA", 1, &[]));
     let mut calls = 0;
-    let outcome = gatherer.drain(|_, _, _| {
+    let outcome = gatherer.drain(|_, _, _, _| {
         calls += 1;
         Err("away")
     });
