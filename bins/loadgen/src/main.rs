@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             writeln!(std::io::stdout(), "{list}").map_err(anyhow::Error::from)
         }
         Command::Healthcheck { address } => {
-            log();
+            log(std::io::stderr);
             healthcheck::run(address)
         }
     };
