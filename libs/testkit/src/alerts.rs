@@ -53,6 +53,11 @@ impl Alerts {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where the service publishes.
+    pub fn firings_topic(&self) -> &str {
+        &self.firings
+    }
+
     pub fn execute(&self, statement: &str) -> String {
         self.postgresql.execute(&self.url, statement)
     }
