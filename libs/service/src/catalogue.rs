@@ -19,6 +19,8 @@ catalogue! {
     RUNTIME_BUSY: counter "gostocks_runtime_busy_seconds_total" [] "Time that the runtime's workers were busy, all together.";
     RUNTIME_PARKS: counter "gostocks_runtime_parks_total" [] "Times that a worker had nothing to do and slept.";
 
+    TRACE_SPANS: counter "gostocks_trace_spans_total" ["outcome"] "Spans that ended, by outcome: exported, failed (the collector did not take them), dropped (too many waited for it).";
+
     // Queues: all that have a bound.
     QUEUE: gauge "gostocks_queue_items" ["queue"] "What waits in a bounded queue: frames read and not yet encoded, records in flight, trades that gather, calls that wait for a transaction.";
     QUEUE_BOUND: gauge "gostocks_queue_bound_items" ["queue"] "How much fits in the queue. Full means that whoever fills it waits.";

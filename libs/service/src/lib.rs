@@ -15,6 +15,7 @@ mod recorder;
 mod run;
 mod settings;
 mod telemetry;
+pub mod traces;
 mod warden;
 
 pub use lifecycle::Service;

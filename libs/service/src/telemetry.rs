@@ -1,4 +1,18 @@
 //! Logs, to stdout: for people on a terminal, one JSON object a line elsewhere.
+//!
+//! The fields of a JSON line, in their order; their names and meanings are stable:
+//!
+//! | field | what it is |
+//! |---|---|
+//! | `timestamp` | RFC 3339, UTC, microseconds |
+//! | `level` | `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE` |
+//! | `service` | the program: `ingestor`, `processor`, `alert`, `gateway` |
+//! | `target` | the module that speaks, or `access` for a line a request; what `LOG` filters by |
+//! | `message` | a sentence for people |
+//! | `trace_id`, `span_id` | lower-case hex, as in W3C Trace Context: only within a span that is sent to a collector |
+//!
+//! Then come the event's own fields, each under its name; one that has a name of the table stands
+//! as `field_` and that name. Spans leave no other mark on a line, and `LOG` none on spans.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -6,7 +20,8 @@ use std::io::IsTerminal;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -14,24 +29,33 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub(crate) fn start(service: &'static str, filter: Targets) {
+use crate::traces::{self, Export, TraceSettings};
+
+/// Begins to log what `filter` lets through, and to gather the spans that are to be exported.
+pub(crate) fn start(
+    service: &'static str,
+    filter: Targets,
+    traces: &TraceSettings,
+) -> Option<Export> {
+    let (spans, export) = traces::layer(service, traces).unzip();
+    let filter = filter.with_target(traces::TARGET, LevelFilter::OFF);
     // The layer would report a broken stdout on stderr, and panic where that is broken too.
     let layer = tracing_subscriber::fmt::layer().log_internal_errors(false);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(spans);
     let started = if std::io::stdout().is_terminal() {
-        registry.with(layer).try_init()
+        registry.with(layer.with_filter(filter)).try_init()
     } else {
-        registry.with(layer.event_format(JsonLines { service })).try_init()
+        registry.with(layer.event_format(JsonLines { service }).with_filter(filter)).try_init()
     };
     if let Err(error) = started {
         tracing::warn!("logs go where they went before: {error}");
     }
+    export
 }
 
-/// `{"timestamp","level","service","target","message",…}`, then the event's own fields.
+/// Writes the line that the module's documentation describes.
 ///
-/// tracing-subscriber's own JSON has no place for a field that all lines share. Spans are left
-/// out: the programs log events only.
+/// tracing-subscriber's own JSON has no place for a field that all lines share.
 struct JsonLines {
     service: &'static str,
 }
@@ -61,6 +85,9 @@ where
             Value::from(target),
             Value::from(fields.message),
         )?;
+        if let Some((trace_id, span_id)) = traces::current() {
+            write!(writer, r#","trace_id":"{trace_id}","span_id":"{span_id}""#)?;
+        }
         for (name, value) in fields.others {
             write!(writer, ",{}:{value}", Value::from(name))?;
         }
@@ -80,7 +107,8 @@ impl Fields {
     fn add(&mut self, field: &Field, value: Value) {
         match field.name() {
             // Never twice in one object.
-            name @ ("timestamp" | "level" | "service" | "target") => {
+            name @ ("timestamp" | "level" | "service" | "target" | "message" | "trace_id"
+            | "span_id") => {
                 self.others.insert(format!("field_{name}"), value);
             }
             name => {
@@ -143,6 +171,51 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    /// The lines that `speak` gives where spans go to a collector that is away.
+    fn lines(speak: impl FnOnce()) -> Vec<Value> {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let (spans, _export) =
+            traces::layer("echo", &TraceSettings::at("http://127.0.0.1:9")).expect("an endpoint");
+        let layer = tracing_subscriber::fmt::layer()
+            .event_format(JsonLines { service: "echo" })
+            .with_writer(move || writer.clone())
+            .with_filter(Targets::new().with_default(LevelFilter::INFO));
+        let subscriber = tracing_subscriber::registry().with(spans).with(layer);
+        tracing::subscriber::with_default(subscriber, speak);
+        let bytes = sink.0.lock().expect("not poisoned").clone();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    #[test]
+    fn a_line_names_the_span_that_is_kept_and_no_other() {
+        let mut expected = None;
+        let lines = lines(|| {
+            tracing::info!("before");
+            let request = || tracing::info_span!(target: traces::TARGET, "r", otel.kind = "server");
+            let kept = request();
+            expected = traces::traceparent(&kept);
+            kept.in_scope(|| tracing::info!(trace_id = 7, "within"));
+            let other = request();
+            let mut headers = axum::http::HeaderMap::new();
+            let parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-00";
+            headers.insert(traces::TRACEPARENT, parent.parse().expect("a value"));
+            traces::adopt(&other, &headers);
+            other.in_scope(|| tracing::info!("within one that is not kept"));
+            assert!(traces::sampled(other).is_none());
+            // Of another library, say: not for the collector.
+            tracing::info_span!("other").in_scope(|| tracing::info!("after"));
+        });
+        let [before, within, unkept, after] = &lines[..] else { panic!("{lines:?}") };
+        for line in [before, unkept, after] {
+            assert!(line.get("trace_id").is_none() && line.get("span_id").is_none(), "{line}");
+        }
+        let ids = [&within["trace_id"], &within["span_id"]].map(|id| id.as_str().expect("text"));
+        assert_eq!(expected, Some(format!("00-{}-{}-01", ids[0], ids[1])));
+        assert_eq!(within["field_trace_id"], 7);
     }
 
     #[test]
