@@ -9,6 +9,7 @@ use tracing::warn;
 use wire::frame::{Frame, FrameDecoder, TradeRejection, Trades};
 use wire::record::Gatherer;
 
+use crate::batch_span::BatchSpan;
 use crate::meters::Meters;
 use crate::occasionally::Occasionally;
 use crate::repeats::Repeats;
@@ -26,15 +27,27 @@ const LONGEST_QUOTE: usize = 200;
 /// Where records go.
 pub(crate) trait Log {
     /// Waits while too many are on their way.
-    fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed>;
+    fn send(
+        &self,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+        received_at: u64,
+    ) -> Result<(), DeliveryFailed>;
 
     /// Why a record that was sent earlier will not arrive, if one will not.
     fn failure(&self) -> Option<DeliveryFailed>;
 }
 
 impl Log for Producer {
-    fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed> {
-        Self::send(self, key, value, received_at)
+    fn send(
+        &self,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+        received_at: u64,
+    ) -> Result<(), DeliveryFailed> {
+        Self::send(self, key, value, headers, received_at)
     }
 
     fn failure(&self) -> Option<DeliveryFailed> {
@@ -84,6 +97,7 @@ impl Encoder {
                 }
             };
             self.meters.frames_queued.set(frames.len() as f64);
+            let batch = BatchSpan::begin();
             self.take(&first);
             for _ in 1..FRAMES_PER_ROUND {
                 if self.gatherer.is_full() {
@@ -97,7 +111,7 @@ impl Encoder {
             {
                 return Err(failure);
             }
-            self.gatherer.drain(|key, value, received_at| log.send(key, value, received_at))?;
+            batch.send(&mut self.gatherer, log)?;
             self.meters.frames_queued.set(frames.len() as f64);
         }
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use metrics::{Counter, Gauge, Histogram};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
@@ -220,11 +221,25 @@ impl Producer {
     }
 
     /// Hands a record over; waits while too many are unacknowledged. `received_at` is the time
-    /// its oldest trade was received, Unix nanoseconds, 0 where unknown.
-    pub fn send(&self, key: &str, value: &[u8], received_at: u64) -> Result<(), DeliveryFailed> {
+    /// its oldest trade was received, Unix nanoseconds, 0 where unknown. `headers` are the
+    /// record's; most have none, and those alone cost no allocation.
+    pub fn send(
+        &self,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+        received_at: u64,
+    ) -> Result<(), DeliveryFailed> {
         self.reserve()?;
         let opaque = usize::try_from(received_at).unwrap_or_default();
         let mut record = BaseRecord::with_opaque_to(&self.topic, opaque).key(key).payload(value);
+        if !headers.is_empty() {
+            let all = OwnedHeaders::new_with_capacity(headers.len());
+            let all = headers
+                .iter()
+                .fold(all, |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+            record = record.headers(all);
+        }
         loop {
             match self.client.send(record) {
                 Ok(()) => {
