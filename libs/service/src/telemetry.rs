@@ -19,12 +19,12 @@ use std::io::IsTerminal;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -37,20 +37,60 @@ pub(crate) fn start(
     filter: Targets,
     traces: &TraceSettings,
 ) -> Option<Export> {
-    let (spans, export) = traces::layer(service, traces).unzip();
-    let filter = filter.with_target(traces::TARGET, LevelFilter::OFF);
-    // The layer would report a broken stdout on stderr, and panic where that is broken too.
-    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false);
-    let registry = tracing_subscriber::registry().with(spans);
-    let started = if std::io::stdout().is_terminal() {
-        registry.with(layer.with_filter(filter)).try_init()
-    } else {
-        registry.with(layer.event_format(JsonLines { service }).with_filter(filter)).try_init()
-    };
-    if let Err(error) = started {
+    let lines = if std::io::stdout().is_terminal() { Lines::People } else { Lines::Json };
+    let (dispatch, export) = dispatch(service, lines, filter, traces, std::io::stdout);
+    if let Err(error) = dispatch.try_init() {
         tracing::warn!("logs go where they went before: {error}");
     }
     export
+}
+
+#[derive(Clone, Copy)]
+enum Lines {
+    People,
+    Json,
+}
+
+/// The log has a filter of its own only beside the spans, for it has its price: whether a line is
+/// wanted is then asked each time, and not once for each place in the program.
+fn dispatch<W>(
+    service: &'static str,
+    lines: Lines,
+    filter: Targets,
+    traces: &TraceSettings,
+    writer: W,
+) -> (Dispatch, Option<Export>)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = filter.with_target(traces::TARGET, LevelFilter::OFF);
+    match traces::layer(service, traces) {
+        None => {
+            let lines = layer(service, lines, writer);
+            (tracing_subscriber::registry().with(filter).with(lines).into(), None)
+        }
+        Some((spans, export)) => {
+            let lines = layer(service, lines, writer).with_filter(filter);
+            (tracing_subscriber::registry().with(spans).with(lines).into(), Some(export))
+        }
+    }
+}
+
+fn layer<S, W>(
+    service: &'static str,
+    lines: Lines,
+    writer: W,
+) -> Box<dyn Layer<S> + Send + Sync + 'static>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // The layer would report a broken stdout on stderr, and panic where that is broken too.
+    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(writer);
+    match lines {
+        Lines::People => layer.boxed(),
+        Lines::Json => layer.event_format(JsonLines { service }).boxed(),
+    }
 }
 
 /// Writes the line that the module's documentation describes.
@@ -173,27 +213,55 @@ mod tests {
         }
     }
 
-    /// The lines that `speak` gives where spans go to a collector that is away.
-    fn lines(speak: impl FnOnce()) -> Vec<Value> {
+    /// What is logged while `speak` does.
+    fn text(lines: Lines, traces: &TraceSettings, speak: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
-        let (spans, _export) =
-            traces::layer("echo", &TraceSettings::at("http://127.0.0.1:9")).expect("an endpoint");
-        let layer = tracing_subscriber::fmt::layer()
-            .event_format(JsonLines { service: "echo" })
-            .with_writer(move || writer.clone())
-            .with_filter(Targets::new().with_default(LevelFilter::INFO));
-        let subscriber = tracing_subscriber::registry().with(spans).with(layer);
-        tracing::subscriber::with_default(subscriber, speak);
+        let filter = Targets::new().with_default(LevelFilter::INFO);
+        let (dispatch, _export) = dispatch("echo", lines, filter, traces, move || writer.clone());
+        tracing::dispatcher::with_default(&dispatch, speak);
         let bytes = sink.0.lock().expect("not poisoned").clone();
-        let text = String::from_utf8(bytes).expect("UTF-8");
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    fn lines(traces: &TraceSettings, speak: impl FnOnce()) -> Vec<Value> {
+        let text = text(Lines::Json, traces, speak);
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    fn traced() -> TraceSettings {
+        TraceSettings::at(Some("http://127.0.0.1:9"))
+    }
+
+    #[test]
+    fn no_line_is_lost_to_a_span_nor_to_a_question() {
+        for (traces, are_made) in [(TraceSettings::at(None), false), (traced(), true)] {
+            let speak = || {
+                for number in 0..3 {
+                    assert_eq!(traces::are_made(), are_made);
+                    tracing::info!(number, "after a question");
+                    let span =
+                        tracing::info_span!(target: traces::TARGET, "r", otel.kind = "server");
+                    assert_eq!(span.is_none(), !are_made);
+                    tracing::info!(number, "after a span");
+                    span.in_scope(|| tracing::info!(number, "within it"));
+                    tracing::debug!("not wanted");
+                    assert!(!tracing::enabled!(tracing::Level::DEBUG));
+                    tracing::info!(number, "after another question");
+                }
+            };
+            assert_eq!(lines(&traces, speak).len(), 12, "{are_made}");
+            let people = text(Lines::People, &traces, speak);
+            assert_eq!(people.lines().count(), 12, "{people}");
+            // That is where a span would stand.
+            assert!(!people.contains("r{"), "{people}");
+        }
     }
 
     #[test]
     fn a_line_names_the_span_that_is_kept_and_no_other() {
         let mut expected = None;
-        let lines = lines(|| {
+        let lines = lines(&traced(), || {
             tracing::info!("before");
             let request = || tracing::info_span!(target: traces::TARGET, "r", otel.kind = "server");
             let kept = request();
@@ -220,16 +288,9 @@ mod tests {
 
     #[test]
     fn a_line_is_one_json_object_with_stable_fields() {
-        let sink = Sink::default();
-        let writer = sink.clone();
-        let layer = tracing_subscriber::fmt::layer()
-            .event_format(JsonLines { service: "echo" })
-            .with_writer(move || writer.clone());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        let text = text(Lines::Json, &TraceSettings::at(None), || {
             tracing::info!(count = 3, price = 1.5, up = true, level = "x", text = ?"a\nb", "two\n\"{}\"", 2);
         });
-        let bytes = sink.0.lock().expect("not poisoned").clone();
-        let text = String::from_utf8(bytes).expect("UTF-8");
         assert_eq!(text.matches('\n').count(), 1, "{text}");
         let line: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(line["level"], "INFO");

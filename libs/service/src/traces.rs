@@ -62,9 +62,9 @@ impl TraceSettings {
     }
 
     #[cfg(test)]
-    pub(crate) fn at(endpoint: &str) -> Self {
+    pub(crate) fn at(endpoint: Option<&str>) -> Self {
         let ratios = Ratios { requests: 1.0, batches: 1.0 };
-        Self { endpoint: Some(endpoint.to_owned()), ratios }
+        Self { endpoint: endpoint.map(str::to_owned), ratios }
     }
 }
 

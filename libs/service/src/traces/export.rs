@@ -177,6 +177,9 @@ impl<E: SpanExporter> Sending<E> {
         let dropped = self.waiting.dropped.swap(0, Ordering::Relaxed);
         self.dropped.increment(dropped);
         self.lost.dropped += dropped;
+        if dropped > 0 && self.lost.error.is_empty() {
+            self.lost.error = "too many waited for it".to_owned();
+        }
         self.tell(false);
     }
 
