@@ -30,7 +30,7 @@ pub(crate) fn of(batch: &Batch, topic: &str) -> Span {
         traces::link(&span, traceparent);
     }
     let span = traces::sampled(span);
-    if !span.is_none() {
+    if !span.is_disabled() {
         span.record("messaging.destination.name", topic);
         span.record("messaging.batch.message_count", batch.records);
         span.record("gostocks.batch.trades", batch.trades.len());

@@ -144,7 +144,7 @@ async fn batch(store: &Store, log: &Log, ends: &impl EndOffsets, mut calls: Vec<
 }
 
 fn span_of(calls: &[Call]) -> Span {
-    let mut traced = calls.iter().map(|call| &call.span).filter(|span| !span.is_none());
+    let mut traced = calls.iter().map(|call| &call.span).filter(|span| !span.is_disabled());
     let Some(first) = traced.next() else { return Span::none() };
     let Some(second) = traced.next() else {
         return tracing::info_span!(target: "otel", parent: first, "create batch", calls = calls.len());
