@@ -52,7 +52,9 @@ pub(crate) struct TraceSettings {
 impl TraceSettings {
     /// The first two names are OpenTelemetry's, from its specification of environment variables;
     /// the sampler is always the one that it calls `parentbased_traceidratio`. Batches are many
-    /// and alike, so they have a ratio of their own.
+    /// and alike, so they have a ratio of their own. What else the specification names, such as
+    /// `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_EXPORTER_OTLP_HEADERS`, is for the SDK to read: it
+    /// looks into the process environment alone, and is no judge of it.
     pub(crate) fn read(settings: &mut Settings) -> Option<Self> {
         let endpoint = settings.optional("OTEL_EXPORTER_OTLP_ENDPOINT", parse::collector);
         let requests = settings.read("OTEL_TRACES_SAMPLER_ARG", Some("1"), parse::ratio);
