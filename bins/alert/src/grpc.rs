@@ -11,6 +11,7 @@ mod guard;
 mod input;
 mod listen;
 mod original;
+mod span;
 mod v1;
 
 use std::sync::Arc;

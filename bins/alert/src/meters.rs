@@ -1,6 +1,6 @@
 use follow::{Batch, now, seconds};
 use metrics::{Counter, Gauge, Histogram};
-use service::catalogue;
+use service::{Tally, catalogue};
 use store::{Call, StoreMetrics};
 
 /// The engine's metric handles, resolved once.
@@ -48,13 +48,15 @@ impl Meters {
         self.trades.increment(batch.trades.len() as u64);
         self.batch_records.record(batch.records as f64);
         self.batch_trades.record(batch.trades.len() as f64);
-        // Trades of one frame were received at once: one look at the buckets serves them all.
+        let mut evaluated = Tally::default();
+        // Trades of one frame were received at once.
         for frame in batch.trades.chunk_by(|a, b| a.trade.received_at == b.trade.received_at) {
             if frame[0].trade.received_at > 0 {
                 let since = seconds(frame[0].trade.received_at, evaluated_at);
-                self.evaluated.record_many(since, frame.len());
+                evaluated.add(since, frame.len());
             }
         }
+        evaluated.hand_over(&self.evaluated);
     }
 
     /// Counts firings that are committed this moment, by when their trades were received.

@@ -9,10 +9,11 @@ use rpc::alert::v1::alert_service_client::AlertServiceClient;
 use rpc::alert::v1::{
     CreateAlertRequest, CreateAlertResponse, GetAlertsRequest, GetAlertsResponse,
 };
-use service::catalogue;
+use service::{catalogue, traces};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
+use crate::span;
 use crate::sparingly::Sparingly;
 
 pub(crate) use refusal::Refusal;
@@ -71,7 +72,10 @@ impl Alerts {
         let mut client = self.client.clone();
         let mut request = Request::new(alert);
         request.set_timeout(self.timeout);
-        self.within(&self.create_seconds, client.create_alert(request)).await
+        let call = span::of_call("CreateAlert");
+        traces::inject(&call, request.metadata_mut().as_mut());
+        let asking = span::within(call, client.create_alert(request));
+        self.within(&self.create_seconds, asking).await
     }
 
     /// Asked again where the service is away, for as long as the deadline lets it.
@@ -85,7 +89,10 @@ impl Alerts {
             loop {
                 let mut request = Request::new(filter.clone());
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-                let answer = self.client.clone().get_alerts(request).await;
+                let call = span::of_call("GetAlerts");
+                traces::inject(&call, request.metadata_mut().as_mut());
+                let mut client = self.client.clone();
+                let answer = span::within(call, client.get_alerts(request)).await;
                 match (answer, pauses.next()) {
                     (Err(status), Some(pause)) if is_away(&status) => {
                         tokio::time::sleep(*pause).await;

@@ -11,8 +11,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
+use tracing::Instrument;
 
 use crate::problem::{self, Problem};
+use crate::span;
 
 /// The longest request body, in bytes.
 pub(crate) const BODY_LIMIT: usize = 64 * 1_024;
@@ -41,9 +43,10 @@ impl HttpMetrics {
         }
     }
 
-    fn route(&self, matched: Option<&MatchedPath>) -> &'static str {
-        let matched = matched.and_then(|path| self.seconds.get_key_value(path.as_str()));
-        matched.map_or(UNMATCHED, |(route, _)| route)
+    /// The route by which it was matched. `None`: by none.
+    fn route(&self, matched: Option<&MatchedPath>) -> Option<&'static str> {
+        let (route, _) = self.seconds.get_key_value(matched?.as_str())?;
+        Some(route)
     }
 
     fn answered(&self, method: &'static str, route: &'static str, status: StatusCode) {
@@ -91,33 +94,40 @@ pub(crate) async fn guard(
     let route = metrics.route(request.extensions().get::<MatchedPath>());
     // The path only: a query may hold a key.
     let uri = request.uri().clone();
-    let response = match service::contain(next.run(request)).await {
+    let span = span::of_request(route, &request);
+    let call = service::contain(next.run(request)).instrument(span.clone());
+    let response = match call.await {
         Ok(response) => problem::normalize(&method, response),
         Err(service::Panicked) => {
             let detail = "a mistake of the server's; it has been logged";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
         }
     };
-    let method = method_label(&method);
+    let (method, route) = (method_label(&method), route.unwrap_or(UNMATCHED));
     let status = response.status();
     let elapsed = started.elapsed();
     metrics.answered(method, route, status);
     if let Some(seconds) = metrics.seconds.get(route) {
         seconds.record(elapsed.as_secs_f64());
     }
-    tracing::debug!(
-        target: "access",
-        method,
-        path = uri.path(),
-        status = status.as_u16(),
-        microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-        "answered"
-    );
+    span::answered(&span, status);
+    span.in_scope(|| {
+        tracing::debug!(
+            target: "access",
+            method,
+            path = uri.path(),
+            status = status.as_u16(),
+            microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            "answered"
+        );
+    });
     response
 }
 
-/// A client may invent methods, too.
-fn method_label(method: &Method) -> &'static str {
+/// The label of methods that a client may invent, too.
+pub(crate) const OTHER: &str = "other";
+
+pub(crate) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -126,7 +136,7 @@ fn method_label(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
-        _ => "other",
+        _ => OTHER,
     }
 }
 

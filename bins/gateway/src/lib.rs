@@ -20,6 +20,7 @@ mod listen;
 mod prices;
 mod problem;
 mod routes;
+mod span;
 mod sparingly;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tracing::warn;
 use wire::frame::{Frame, FrameDecoder, TradeRejection, Trades};
 use wire::record::Gatherer;
 
+use crate::batch_span::BatchSpan;
 use crate::meters::Meters;
 use crate::occasionally::Occasionally;
 use crate::repeats::Repeats;
@@ -26,15 +27,27 @@ const LONGEST_QUOTE: usize = 200;
 /// Where records go.
 pub(crate) trait Log {
     /// Waits while too many are on their way.
-    fn send(&self, key: &str, value: &[u8], arrival: Arrival) -> Result<(), DeliveryFailed>;
+    fn send(
+        &self,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+        arrival: Arrival,
+    ) -> Result<(), DeliveryFailed>;
 
     /// Why a record that was sent earlier will not arrive, if one will not.
     fn failure(&self) -> Option<DeliveryFailed>;
 }
 
 impl Log for Producer {
-    fn send(&self, key: &str, value: &[u8], arrival: Arrival) -> Result<(), DeliveryFailed> {
-        Self::send(self, key, value, arrival)
+    fn send(
+        &self,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+        arrival: Arrival,
+    ) -> Result<(), DeliveryFailed> {
+        Self::send(self, key, value, headers, arrival)
     }
 
     fn failure(&self) -> Option<DeliveryFailed> {
@@ -84,6 +97,7 @@ impl Encoder {
                 }
             };
             self.meters.frames_queued.set(frames.len() as f64);
+            let batch = BatchSpan::begin();
             self.take(&first);
             for _ in 1..FRAMES_PER_ROUND {
                 if self.gatherer.is_full() {
@@ -97,9 +111,7 @@ impl Encoder {
             {
                 return Err(failure);
             }
-            self.gatherer.drain(|key, value, received_at, trades| {
-                log.send(key, value, Arrival { received_at, trades })
-            })?;
+            batch.send(&mut self.gatherer, log)?;
             self.meters.frames_queued.set(frames.len() as f64);
         }
     }

@@ -12,6 +12,7 @@
 //! Invariant: the socket is read only after the producer is warm, and the program ends non-zero
 //! where a record that was handed over has not reached the log.
 
+mod batch_span;
 mod config;
 mod encode;
 mod meters;

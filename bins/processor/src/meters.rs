@@ -1,6 +1,6 @@
 use follow::{Batch, Gathered, seconds};
 use metrics::{Counter, Gauge, Histogram};
-use service::catalogue;
+use service::{Tally, catalogue};
 
 /// The processor's metric handles, resolved once.
 #[derive(Clone)]
@@ -48,26 +48,39 @@ impl Meters {
         self.trades.increment(batch.trades.len() as u64);
         self.batch_records.record(batch.records as f64);
         self.batch_trades.record(batch.trades.len() as f64);
+        let mut tallies = Tallies::default();
         let mut from = 0;
         for (to, read_at) in &batch.bursts {
-            self.count_burst(&batch.trades[from..*to], *read_at, visible_at);
+            tallies.add(&batch.trades[from..*to], *read_at, visible_at);
             from = *to;
         }
+        tallies.consumed.hand_over(&self.consumed);
+        tallies.visible.hand_over(&self.visible);
+        tallies.exchange.hand_over(&self.exchange);
     }
+}
 
-    fn count_burst(&self, trades: &[Gathered], read_at: u64, visible_at: u64) {
-        // Trades of one frame were received at once: one look at the buckets serves them all.
-        for frame in trades.chunk_by(|a, b| a.trade.received_at == b.trade.received_at) {
+#[derive(Default)]
+struct Tallies {
+    consumed: Tally,
+    visible: Tally,
+    exchange: Tally,
+}
+
+impl Tallies {
+    fn add(&mut self, burst: &[Gathered], read_at: u64, visible_at: u64) {
+        // Trades of one frame were received at once.
+        for frame in burst.chunk_by(|a, b| a.trade.received_at == b.trade.received_at) {
             let received_at = frame[0].trade.received_at;
             // A record of the original's has no such time.
             if received_at == 0 {
                 continue;
             }
-            self.consumed.record_many(seconds(received_at, read_at), frame.len());
-            self.visible.record_many(seconds(received_at, visible_at), frame.len());
+            self.consumed.add(seconds(received_at, read_at), frame.len());
+            self.visible.add(seconds(received_at, visible_at), frame.len());
             let exchange = u64::try_from(frame[0].trade.timestamp).unwrap_or(0);
             let exchange = exchange.saturating_mul(1_000_000);
-            self.exchange.record_many(seconds(exchange, received_at), frame.len());
+            self.exchange.add(seconds(exchange, received_at), frame.len());
         }
     }
 }

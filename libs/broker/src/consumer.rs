@@ -10,7 +10,7 @@ use rdkafka::bindings::rd_kafka_resp_err_t as ResponseError;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -106,6 +106,14 @@ impl<'a> Record<'a> {
     #[inline]
     pub fn value(&self) -> &[u8] {
         self.0.payload().unwrap_or_default()
+    }
+
+    /// The text of its first header of that name. Looks through the headers, so it is for records
+    /// that are known to be few, or for a program that has the time.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.0.headers()?.iter();
+        let value = headers.find(|header| header.key == name)?.value?;
+        std::str::from_utf8(value).ok()
     }
 
     /// Tells this record from another at the same place of another log: XXH3 of its key and value.

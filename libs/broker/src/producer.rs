@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use metrics::{Counter, Gauge, Histogram};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
@@ -218,11 +219,25 @@ impl Producer {
         Ok(Self { client, topic: settings.topic, in_flight_bound, deliveries, metrics })
     }
 
-    /// Hands a record over; waits while too many are unacknowledged.
-    pub fn send(&self, key: &str, value: &[u8], arrival: Arrival) -> Result<(), DeliveryFailed> {
+    /// Hands a record over; waits while too many are unacknowledged. `headers` are the record's;
+    /// most have none, and those alone cost no allocation.
+    pub fn send(
+        &self,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+        arrival: Arrival,
+    ) -> Result<(), DeliveryFailed> {
         self.reserve()?;
         let mut record =
             BaseRecord::with_opaque_to(&self.topic, arrival.pack()).key(key).payload(value);
+        if !headers.is_empty() {
+            let all = OwnedHeaders::new_with_capacity(headers.len());
+            let all = headers
+                .iter()
+                .fold(all, |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+            record = record.headers(all);
+        }
         loop {
             match self.client.send(record) {
                 Ok(()) => {

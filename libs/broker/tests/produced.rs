@@ -49,10 +49,14 @@ fn the_produced_stage_counts_trades_and_not_records() {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock") - LATENCY;
     let received_at = since.as_nanos() as u64;
     for trades in [1, 4, 65_536] {
-        producer.send("AAPL", b"record", Arrival { received_at, trades }).expect("it is taken");
+        producer
+            .send("AAPL", b"record", &[], Arrival { received_at, trades })
+            .expect("it is taken");
     }
     // Of the original's: it does not say when it was received.
-    producer.send("AAPL", b"record", Arrival { received_at: 0, trades: 1 }).expect("it is taken");
+    producer
+        .send("AAPL", b"record", &[], Arrival { received_at: 0, trades: 1 })
+        .expect("it is taken");
     producer.flush(Instant::now() + Duration::from_secs(30)).expect("all are there");
 
     let samples = stage.0.lock().expect("no panic").clone();

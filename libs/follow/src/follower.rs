@@ -8,10 +8,11 @@ use market::{AnotherLog, Place};
 use metrics::Gauge;
 use service::{ReadyFlag, catalogue};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::gathering::{Batch, Event, Gathering};
 use crate::lag::Lag;
-use crate::{Effect, Known, Places, now};
+use crate::{Effect, Known, Places, batch_span, now};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
 
@@ -183,7 +184,9 @@ impl<E: Effect> Follower<E> {
             return Ok(());
         }
         self.lag.under_way(&self.batch.received);
-        let places = self.effect.apply(&self.batch).await?;
+        let span = batch_span::of(&self.batch, &self.topic);
+        let places = self.effect.apply(&self.batch).instrument(span.clone()).await;
+        let places = places.inspect_err(|error| batch_span::fail(&span, error))?;
         self.applied = true;
         let ours =
             self.batch.places.iter().filter(|(partition, _)| self.started.contains(partition));

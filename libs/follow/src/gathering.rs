@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use broker::{DeadLetter, Record};
 use market::{Place, Sequence, Trade};
+use service::traces::{self, TRACEPARENT};
 use tokio::sync::Notify;
 use wire::tick::{TickError, TickRecord};
 
@@ -15,6 +16,9 @@ const MAX_SYMBOLS: usize = 500_000;
 
 /// Dead letters keep their bytes until they are buried. Full means that the polling thread waits.
 const MAX_DEAD_BYTES: usize = 16 * 1_024 * 1_024;
+
+/// Rounds of the ingestor that a batch's span links to. Those that come after are left out.
+const MAX_TRACEPARENTS: usize = 32;
 
 /// What was read and not yet written.
 #[derive(Debug, Default)]
@@ -29,6 +33,9 @@ pub struct Batch {
     pub(crate) received: BTreeMap<i32, u64>,
     /// How many trades had been read by when (Unix nanoseconds), once a burst; the last is of all.
     pub bursts: Vec<(usize, u64)>,
+    /// Which rounds of the ingestor its records say they are of, each once; at most
+    /// [`MAX_TRACEPARENTS`], and none where nothing is traced.
+    pub(crate) traceparents: Vec<String>,
     /// What the dead letters take.
     dead_bytes: usize,
 }
@@ -56,12 +63,23 @@ impl Batch {
         }
     }
 
+    /// Few records have such a header, and those of one round have the same.
+    fn trace(&mut self, record: &Record<'_>) {
+        if let Some(traceparent) = record.header(TRACEPARENT)
+            && self.traceparents.len() < MAX_TRACEPARENTS
+            && self.traceparents.iter().all(|known| known != traceparent)
+        {
+            self.traceparents.push(traceparent.to_owned());
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.trades.clear();
         self.places.clear();
         self.received.clear();
         self.dead.clear();
         self.bursts.clear();
+        self.traceparents.clear();
         self.dead_bytes = 0;
         self.records = 0;
     }
@@ -89,6 +107,8 @@ pub(crate) struct Gathering {
     /// For the polling thread: the batch was taken, or it may go on.
     changed: Condvar,
     bound: usize,
+    /// Records may say which round of the ingestor they are of: whether anybody wants to know.
+    traced: bool,
 }
 
 struct Shared {
@@ -131,6 +151,7 @@ impl Gathering {
             parked: Notify::new(),
             changed: Condvar::new(),
             bound,
+            traced: traces::are_made(),
         }
     }
 
@@ -163,6 +184,9 @@ impl Gathering {
         };
         shared.batch.records += 1;
         shared.batch.places.insert(record.partition(), place);
+        if self.traced {
+            shared.batch.trace(record);
+        }
         match tick {
             Ok(tick) => shared.add(record, &tick, known),
             // A dead letter of an earlier life is on its topic already.

@@ -11,6 +11,7 @@
 //! Invariant: an offset is noted for commit only after what it stands for has had its effect.
 //! Everything else may be lost at any moment: where a partition goes on is the effect's to say.
 
+mod batch_span;
 mod effect;
 mod follower;
 mod gathering;

@@ -7,8 +7,9 @@
 
 mod metric;
 
+pub(crate) use metric::latency_buckets;
 pub use metric::{Kind, Metric, WithLabels};
-use metric::{catalogue, latency_buckets, size_buckets};
+use metric::{catalogue, size_buckets};
 
 catalogue! {
     // All programs.
@@ -18,6 +19,8 @@ catalogue! {
     RUNTIME_QUEUED: gauge "gostocks_runtime_queued_tasks" [] "Tasks that wait in the runtime's global queue for a worker.";
     RUNTIME_BUSY: counter "gostocks_runtime_busy_seconds_total" [] "Time that the runtime's workers were busy, all together.";
     RUNTIME_PARKS: counter "gostocks_runtime_parks_total" [] "Times that a worker had nothing to do and slept.";
+
+    TRACE_SPANS: counter "gostocks_trace_spans_total" ["outcome"] "Spans that ended, by outcome: exported, failed (the collector did not take them), dropped (too many waited for it).";
 
     // Queues: all that have a bound.
     QUEUE: gauge "gostocks_queue_items" ["queue"] "What waits in a bounded queue: frames read and not yet encoded, records in flight, trades that gather, calls that wait for a transaction.";

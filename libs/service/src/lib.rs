@@ -16,7 +16,9 @@ mod readiness;
 mod recorder;
 mod run;
 mod settings;
+mod tally;
 mod telemetry;
+pub mod traces;
 mod warden;
 
 pub use healthcheck::healthcheck;
@@ -26,6 +28,7 @@ pub use probes::probes;
 pub use readiness::ReadyFlag;
 pub use run::{main, main_or, run};
 pub use settings::{Configuration, Settings, settings_of};
+pub use tally::Tally;
 
 /// glibc's allocator contends between threads and keeps what it has freed.
 #[global_allocator]

@@ -57,6 +57,12 @@ impl Service {
         stopped_at + self.life.shutdown_timeout.mul_f64(0.8)
     }
 
+    /// How much of `SHUTDOWN_TIMEOUT` is left.
+    pub(crate) fn time_left(&self) -> Duration {
+        let since_stop = self.life.stopped_at.get().map_or(Duration::ZERO, Instant::elapsed);
+        self.life.shutdown_timeout.saturating_sub(since_stop)
+    }
+
     /// Cancelled by SIGINT, SIGTERM, a failure, or `serve`'s return: stop input, then drain.
     pub fn stopping(&self) -> CancellationToken {
         self.life.stopping.clone()

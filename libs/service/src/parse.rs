@@ -117,6 +117,36 @@ pub fn address(value: &str) -> Result<String, String> {
     }
 }
 
+/// An OpenTelemetry collector that takes OTLP over gRPC: `http://localhost:4317`.
+///
+/// # Errors
+/// Says what is accepted; a value with an `@` is not repeated, for it may hold a password.
+pub(crate) fn collector(value: &str) -> Result<String, String> {
+    const WHAT: &str = "http://host:port (OTLP over gRPC), such as http://localhost:4317";
+    if value.contains('@') {
+        return Err(format!("expected {WHAT}"));
+    }
+    if value.starts_with("https://") {
+        return Err(format!("expected {WHAT}; TLS to a collector is not supported"));
+    }
+    let address = value.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    match address.and_then(host_and_port) {
+        Some(_) => Ok(value.to_owned()),
+        None => expected(WHAT, value),
+    }
+}
+
+/// A part of all: 0 is none, 1 is all.
+///
+/// # Errors
+/// Says what is accepted.
+pub(crate) fn ratio(value: &str) -> Result<f64, String> {
+    match value.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => expected("a number from 0 to 1", value),
+    }
+}
+
 /// Symbols separated by commas, spelled as given, without repetitions. Whether each is a symbol
 /// that the feed knows is the feed's to say.
 ///

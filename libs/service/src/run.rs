@@ -2,18 +2,23 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use crate::healthcheck::healthcheck;
 use crate::recorder::Recorder;
 use crate::settings::Common;
+use crate::traces::Export;
 use crate::{Configuration, Service, Settings, panics, telemetry, warden};
 
 /// The exit code of a program that was set up wrongly: `EX_USAGE` of `sysexits.h`.
 const WRONG_SETTINGS: u8 = 64;
 
 const HEALTHCHECK: &str = "healthcheck";
+
+/// How long the last spans may take to reach the collector: it must not be what a stop waits for.
+const FLUSH_TRACES: Duration = Duration::from_secs(1);
 
 /// Of a program that only serves: what its arguments ask for.
 ///
@@ -62,7 +67,7 @@ fn misused(name: &str, commands: &[&str], found: &[String]) -> ExitCode {
 ///
 /// Wrong settings are printed to stderr, one sentence each, before any port is bound: exit code 64.
 /// `serve` runs until `Service::stopping` and then drains; after it, the tracked tasks and threads
-/// are waited for. All that must end within `SHUTDOWN_TIMEOUT` of the stop. An error of `serve`, a
+/// are waited for, and the last spans sent. All that must end within `SHUTDOWN_TIMEOUT` of the stop. An error of `serve`, a
 /// failed task, a panic or a missed deadline give exit code 1; a second signal does so at once.
 pub fn run<C: Configuration>(
     name: &'static str,
@@ -78,9 +83,9 @@ pub fn run<C: Configuration>(
             return ExitCode::from(WRONG_SETTINGS);
         }
     };
-    telemetry::start(name, common.log.clone());
+    let traces = telemetry::start(name, common.log.clone(), &common.traces);
     let service = Service::new(name, common.shutdown_timeout);
-    if let Err(error) = live(&common, config, &service, serve) {
+    if let Err(error) = live(&common, config, &service, traces, serve) {
         service.fail(name, &error);
     }
     if service.has_failed() {
@@ -95,6 +100,7 @@ fn live<C: Configuration>(
     common: &Common,
     config: C,
     service: &Service,
+    traces: Option<Export>,
     serve: impl AsyncFnOnce(C, Service) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let recorder = Recorder::new();
@@ -104,6 +110,7 @@ fn live<C: Configuration>(
     let build = crate::catalogue::BUILD_INFO.with("service", service.name());
     build.with("version", version).gauge().set(1.0);
     panics::watch(service.clone());
+    let exporting = traces.map(Export::start).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(common.worker_threads)
         .thread_name(service.name())
@@ -124,5 +131,8 @@ fn live<C: Configuration>(
     service.tasks().close();
     runtime.block_on(service.tasks().wait());
     runtime.shutdown_background();
+    if let Some(exporting) = exporting {
+        exporting.finish(FLUSH_TRACES.min(service.time_left() / 2));
+    }
     Ok(())
 }

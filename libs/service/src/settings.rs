@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::Targets;
 
+use crate::traces::TraceSettings;
 use crate::{env_file, parse};
 
 /// What a program is told by its environment.
@@ -34,6 +35,7 @@ pub(crate) struct Common {
     pub(crate) log: Targets,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) worker_threads: usize,
+    pub(crate) traces: TraceSettings,
 }
 
 impl Settings {
@@ -166,6 +168,7 @@ impl Settings {
         let log = self.read("LOG", Some("info"), parse::log_filter);
         let shutdown_timeout = self.read("SHUTDOWN_TIMEOUT", Some("10s"), parse::duration);
         let worker_threads = self.optional("TOKIO_WORKER_THREADS", parse::number(1..=1_024));
+        let traces = TraceSettings::read(self);
         Some(Common {
             metrics_addr: metrics_addr?,
             log: log?,
@@ -173,6 +176,7 @@ impl Settings {
             worker_threads: worker_threads?.unwrap_or_else(|| {
                 std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
             }),
+            traces: traces?,
         })
     }
 }

@@ -13,6 +13,7 @@ mod fields;
 mod keys;
 mod log;
 mod reader;
+mod span;
 mod state_fields;
 mod writer;
 

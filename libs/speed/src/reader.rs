@@ -5,10 +5,11 @@ use market::Symbol;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Cmd, FromRedisValue, RedisError};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::fields::Fields;
 use crate::writer::public;
-use crate::{Unavailable, keys};
+use crate::{Unavailable, keys, span};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,12 @@ impl Reader {
     /// `None` where no trade of the symbol was seen.
     pub async fn price(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, ReadError> {
         let key = keys::price(symbol.as_str());
-        let fields: HashMap<String, String> = self.query(redis::cmd("HGETALL").arg(&key)).await?;
+        let span = span::of("HGETALL");
+        let fields: HashMap<String, String> = self
+            .query(redis::cmd("HGETALL").arg(&key))
+            .instrument(span.clone())
+            .await
+            .inspect_err(|error| span::fail(&span, error))?;
         let fields = Fields::new(fields);
         if fields.is_empty() {
             return Ok(None);

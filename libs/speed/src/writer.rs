@@ -5,9 +5,10 @@ use anyhow::{Context, anyhow};
 use market::{Place, SymbolState};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
+use tracing::Instrument;
 
 use crate::log::{self, Log, LogId};
-use crate::{Unavailable, candle_text, keys, state_fields};
+use crate::{Unavailable, candle_text, keys, span, state_fields};
 
 const FUNCTIONS: &str = include_str!("gostocks.lua");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -121,6 +122,7 @@ impl Writer {
             }
             let stored: Vec<(HashMap<String, String>, HashMap<String, String>)> = pipeline
                 .query_async(&mut self.connection)
+                .instrument(span::of("FCALL_RO"))
                 .await
                 .map_err(|error| unavailable(&self.address, &error))?;
             for (symbol, (price, candles)) in symbols.iter().zip(stored) {
@@ -157,7 +159,7 @@ impl Writer {
             pipeline.add_command(self.call(&mut writes[from..to], places));
         }
         let answers: RedisResult<Vec<Vec<usize>>> =
-            pipeline.query_async(&mut self.connection).await;
+            pipeline.query_async(&mut self.connection).instrument(span::of("FCALL")).await;
         let answers = answers.map_err(|error| unavailable(&self.address, &error))?;
         let refused = answers.into_iter().enumerate().flat_map(|(call, refused)| {
             refused.into_iter().map(move |index| call * SYMBOLS_A_CALL + index)

@@ -7,6 +7,9 @@
 //! ```
 //! A call that comes alone goes at once. While [`BATCHES`] are under way the next one gathers, so
 //! a batch is as large as PostgreSQL is slow, and one look-up and one commit serve all of it.
+//!
+//! A batch is one span, which links to those of the calls that it serves; it is a child of a call
+//! that is alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,6 +19,7 @@ use futures::stream::FuturesUnordered;
 use market::{Price, Symbol};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 
 use crate::{Condition, CreatedAlert, Log, NewAlert, Store, StoreError, UserId};
 
@@ -26,6 +30,8 @@ const CALLS_WAITING: usize = 4_096;
 const BATCH: usize = 1_024;
 /// Batches under way: while one commits the next looks up its offsets.
 const BATCHES: usize = 2;
+/// Spans that a batch links to at most: as many as OpenTelemetry keeps of a span's by default.
+const LINKS: usize = 128;
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where each partition of the log ends now.
@@ -71,6 +77,8 @@ pub struct Creator {
 struct Call {
     wish: Wish,
     answer: oneshot::Sender<Result<CreatedAlert, CreateError>>,
+    /// What the call is part of: none for most, and where nothing is traced.
+    span: Span,
 }
 
 impl Creator {
@@ -95,7 +103,7 @@ impl Creator {
     /// A caller that goes away meanwhile finds it created or not, never in part.
     pub async fn create(&self, wish: Wish) -> Result<CreatedAlert, CreateError> {
         let (answer, answered) = oneshot::channel();
-        let call = Call { wish, answer };
+        let call = Call { wish, answer, span: Span::current() };
         self.calls.send(call).await.map_err(|_| CreateError::Stopping)?;
         answered.await.unwrap_or(Err(CreateError::Stopping))
     }
@@ -119,7 +127,8 @@ async fn work(store: Store, log: Log, ends: impl EndOffsets, mut arrived: mpsc::
 async fn batch(store: &Store, log: &Log, ends: &impl EndOffsets, mut calls: Vec<Call>) {
     // Whoever no longer waits has been told that it failed.
     calls.retain(|call| !call.answer.is_closed());
-    match create(store, log, ends, &calls).await {
+    let span = span_of(&calls);
+    match create(store, log, ends, &calls).instrument(span).await {
         Ok(created) => {
             for (call, created) in calls.into_iter().zip(created) {
                 // A caller that has gone finds the alert in its list.
@@ -132,6 +141,20 @@ async fn batch(store: &Store, log: &Log, ends: &impl EndOffsets, mut calls: Vec<
             }
         }
     }
+}
+
+fn span_of(calls: &[Call]) -> Span {
+    let mut traced = calls.iter().map(|call| &call.span).filter(|span| !span.is_disabled());
+    let Some(first) = traced.next() else { return Span::none() };
+    let Some(second) = traced.next() else {
+        return tracing::info_span!(target: "otel", parent: first, "create batch", calls = calls.len());
+    };
+    let span =
+        tracing::info_span!(target: "otel", parent: None, "create batch", calls = calls.len());
+    for call in [first, second].into_iter().chain(traced).take(LINKS) {
+        span.follows_from(call);
+    }
+    span
 }
 
 async fn create(

@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use tokio::time::timeout;
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::metrics::Call;
 use crate::{Store, StoreError};
@@ -19,15 +21,23 @@ pub(crate) struct Session<'a> {
     settled: bool,
     call: Call,
     began: Instant,
+    /// Lasts as long as the session, the wait for its connection included. A child of whatever
+    /// span the caller is in.
+    span: Span,
 }
 
 impl Store {
     pub(crate) async fn session(&self, call: Call) -> Result<Session<'_>, StoreError> {
         let asked = Instant::now();
-        let connection = self.pool.acquire().await.map_err(|error| self.error(&error))?;
+        let span = span_of(call);
+        let connection = self.pool.acquire().await.map_err(|error| {
+            let error = self.error(&error);
+            fail(&span, &error);
+            error
+        })?;
         self.metrics.acquire.record(asked.elapsed().as_secs_f64());
         let began = Instant::now();
-        Ok(Session { store: self, connection, settled: false, call, began })
+        Ok(Session { store: self, connection, settled: false, call, began, span })
     }
 
     pub(crate) fn error(&self, error: &sqlx::Error) -> StoreError {
@@ -42,14 +52,38 @@ impl Session<'_> {
 
     /// Notes what came of the statement. A refusal leaves the connection good, silence does not.
     pub(crate) fn settle<T>(&mut self, outcome: Outcome<T>) -> Result<T, StoreError> {
-        match outcome {
+        let answer = match outcome {
             Outcome::Answer(answer) => {
                 self.settled = matches!(answer, Ok(_) | Err(sqlx::Error::Database(_)));
                 answer.map_err(|error| self.store.error(&error))
             }
             Outcome::Silence => Err(StoreError::slow(&self.store.address, PATIENCE)),
+        };
+        if let Err(error) = &answer {
+            fail(&self.span, error);
         }
+        answer
     }
+}
+
+/// For a collector, where the program has one: `otel` is the target of such spans. Attributes as
+/// OpenTelemetry's semantic conventions of database client spans name them.
+fn span_of(call: Call) -> Span {
+    tracing::info_span!(
+        target: "otel",
+        "postgresql",
+        otel.name = call.as_str(),
+        otel.kind = "client",
+        db.system.name = "postgresql",
+        db.operation.name = call.as_str(),
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+    )
+}
+
+fn fail(span: &Span, error: &StoreError) {
+    span.record("otel.status_code", "ERROR");
+    span.record("otel.status_description", tracing::field::display(error));
 }
 
 impl Drop for Session<'_> {

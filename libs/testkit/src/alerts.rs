@@ -63,30 +63,36 @@ impl Alerts {
     }
 
     pub fn service(&self) -> Program {
-        self.start(&[], self.port)
+        self.service_with(&[])
+    }
+
+    /// As [`service`](Self::service), with further settings.
+    pub fn service_with(&self, settings: &[(&str, &str)]) -> Program {
+        self.start(&[], self.port, settings)
     }
 
     /// Another instance, which shares the partitions with the first.
     pub fn second_service(&self) -> Program {
-        self.start(&[], self.spare_port)
+        self.start(&[], self.spare_port, &[])
     }
 
     /// `alert rebuild`
     pub fn rebuild(&self) -> Program {
-        self.start(&["rebuild"], self.spare_port)
+        self.start(&["rebuild"], self.spare_port, &[])
     }
 
     /// Groups are named after the topic, since tests share a broker.
-    fn start(&self, arguments: &[&str], port: u16) -> Program {
-        let settings = [
+    fn start(&self, arguments: &[&str], port: u16, settings: &[(&str, &str)]) -> Program {
+        let (group, port) = (format!("alerts-{}", self.topic), port.to_string());
+        let fixed = [
             ("KAFKA_BROKERS", self.kafka.brokers()),
             ("KAFKA_TOPIC", &self.topic),
             ("KAFKA_FIRINGS_TOPIC", &self.firings),
-            ("KAFKA_GROUP", &format!("alerts-{}", self.topic)),
+            ("KAFKA_GROUP", &group),
             ("DATABASE_URL", &self.url),
-            ("GRPC_PORT", &port.to_string()),
+            ("GRPC_PORT", &port),
         ];
-        Program::start("alert", arguments, &settings)
+        Program::start("alert", arguments, &[&fixed, settings].concat())
     }
 
     /// Asks for alerts, many at once. The ids of those that were made for certain: some may be

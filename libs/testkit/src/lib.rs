@@ -8,6 +8,7 @@ pub mod alert_oracle;
 mod alerts;
 mod build;
 pub mod chaos;
+mod collector;
 mod fixtures;
 mod kafka;
 pub mod oracle;
@@ -23,6 +24,7 @@ mod wishes;
 
 pub use alerts::Alerts;
 pub use build::binary;
+pub use collector::{Collector, ExportedSpan};
 pub use fixtures::{all_tests, python, replay_file};
 pub use kafka::{Kafka, Record, kafka, private_kafka};
 pub use pipeline::Pipeline;

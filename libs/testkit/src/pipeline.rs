@@ -83,13 +83,19 @@ impl Pipeline {
     }
 
     pub fn processor(&self, group: &str) -> Program {
-        let settings = [
+        self.processor_with(group, &[])
+    }
+
+    /// As [`processor`](Self::processor), with further settings.
+    pub fn processor_with(&self, group: &str, settings: &[(&str, &str)]) -> Program {
+        let group = self.group(group);
+        let fixed = [
             ("KAFKA_BROKERS", self.kafka.brokers()),
             ("KAFKA_TOPIC", &self.topic),
-            ("KAFKA_GROUP", &self.group(group)),
+            ("KAFKA_GROUP", &group),
             ("REDIS_ADDR", self.redis.address()),
         ];
-        Program::start("processor", &[], &settings)
+        Program::start("processor", &[], &[&fixed, settings].concat())
     }
 
     pub fn gateway(&self, settings: &[(&str, &str)]) -> Program {

@@ -97,6 +97,12 @@ const ALL: &[Row] = &[
     (&[("LOG", "verbose")], "LOG: expected"),
     (&[("SHUTDOWN_TIMEOUT", "ten")], "SHUTDOWN_TIMEOUT: expected a duration"),
     (&[("TOKIO_WORKER_THREADS", "0")], "TOKIO_WORKER_THREADS: expected a whole number"),
+    (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], "OTEL_EXPORTER_OTLP_ENDPOINT is empty"),
+    (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317")], "OTEL_EXPORTER_OTLP_ENDPOINT: expected"),
+    (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:SECRET@a:1")], "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    (&[("OTEL_TRACES_SAMPLER_ARG", "")], "OTEL_TRACES_SAMPLER_ARG is empty"),
+    (&[("OTEL_TRACES_SAMPLER_ARG", "2")], "OTEL_TRACES_SAMPLER_ARG: expected a number from 0 to 1"),
+    (&[("TRACES_BATCH_RATIO", "1%")], "TRACES_BATCH_RATIO: expected a number from 0 to 1"),
 ];
 
 /// What a program says of these settings, and of a `.env`, before it ends with exit code 64.

@@ -11,6 +11,9 @@ use axum::response::Response;
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
 use tonic::{Code, Status};
+use tracing::Instrument;
+
+use super::span;
 
 /// The methods that have series of their own; any other path is a client's to invent.
 const METHODS: [&str; 4] = [
@@ -97,9 +100,11 @@ pub(crate) async fn guard(
     let started = Instant::now();
     let _in_flight = InFlight::new(&guard.in_flight);
     let method = guard.method(request.uri().path());
+    let span = span::of_call(method.name, request.headers());
     let asked = grpc_timeout(request.headers()).unwrap_or(guard.timeout);
     let call = service::contain(next.run(request));
-    let response = match tokio::time::timeout(asked.min(guard.timeout), call).await {
+    let call = tokio::time::timeout(asked.min(guard.timeout), call).instrument(span.clone());
+    let response = match call.await {
         Ok(Ok(response)) => response,
         Ok(Err(service::Panicked)) => {
             Status::internal("a mistake of the server's; it has been logged").into_http()
@@ -108,13 +113,16 @@ pub(crate) async fn guard(
     };
     let (code, elapsed) = (code_of(&response), started.elapsed());
     method.answered(code, elapsed);
-    tracing::debug!(
-        target: "access",
-        method = method.name,
-        ?code,
-        microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-        "answered"
-    );
+    span::answered(&span, code);
+    span.in_scope(|| {
+        tracing::debug!(
+            target: "access",
+            method = method.name,
+            ?code,
+            microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            "answered"
+        );
+    });
     response
 }
 

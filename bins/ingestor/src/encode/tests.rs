@@ -22,7 +22,14 @@ fn failed() -> DeliveryFailed {
 }
 
 impl Log for Kept {
-    fn send(&self, key: &str, value: &[u8], arrival: Arrival) -> Result<(), DeliveryFailed> {
+    fn send(
+        &self,
+        key: &str,
+        value: &[u8],
+        headers: &[(&str, &str)],
+        arrival: Arrival,
+    ) -> Result<(), DeliveryFailed> {
+        assert!(headers.is_empty(), "nothing is traced");
         let mut records = self.records.borrow_mut();
         if self.room == Some(records.len()) {
             return Err(failed());

@@ -148,6 +148,19 @@ fn each_wrong_setting_gets_its_sentence() {
     for bad in ["verbose", "info,rdkafka", "rdkafka=loud", "info,,debug"] {
         check_wrong("LOG", bad, &format!("{log} {bad:?}"));
     }
+    let collector = ": expected http://host:port (OTLP over gRPC), such as http://localhost:4317";
+    for bad in ["localhost:4317", "http://localhost", "http://:4317", "http://a:1/v1", "ftp://a:1"]
+    {
+        check_wrong("OTEL_EXPORTER_OTLP_ENDPOINT", bad, &format!("{collector}, found {bad:?}"));
+    }
+    check_wrong("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:secret@a:1", collector);
+    let no_tls = format!("{collector}; TLS to a collector is not supported");
+    check_wrong("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a:1", &no_tls);
+    for bad in ["2", "-0.1", "NaN", "inf", "all", "10%"] {
+        let sentence = format!(": expected a number from 0 to 1, found {bad:?}");
+        check_wrong("OTEL_TRACES_SAMPLER_ARG", bad, &sentence);
+        check_wrong("TRACES_BATCH_RATIO", bad, &sentence);
+    }
     for bad in ["0", "1025", "two"] {
         let sentence = format!(": expected a whole number from 1 to 1024, found {bad:?}");
         check_wrong("TOKIO_WORKER_THREADS", bad, &sentence);
@@ -198,6 +211,13 @@ fn what_is_accepted() {
         good("METRICS_ADDR", address);
     }
     good("TOKIO_WORKER_THREADS", "2");
+    for endpoint in ["http://localhost:4317", "http://[::1]:4317/", "http://otel-collector:1"] {
+        good("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+    }
+    for ratio in ["0", "1", "0.25", "1e-3"] {
+        good("OTEL_TRACES_SAMPLER_ARG", ratio);
+        good("TRACES_BATCH_RATIO", ratio);
+    }
 }
 
 #[test]
