@@ -92,6 +92,8 @@ pub(crate) fn layer(
     let layer = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("gostocks"))
         .with_location(false)
+        .with_target(false)
+        .with_level(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO));

@@ -90,6 +90,7 @@ fn a_request_is_one_trace_from_its_caller_to_the_statement() {
         ("url.path", "/alerts"),
     ];
     check(&request, &http);
+    assert_eq!(request.get("target"), "", "nothing of ours that the conventions do not name");
     let rpc = [
         ("rpc.system", "grpc"),
         ("rpc.service", "gostocks.alert.v1.AlertService"),
