@@ -52,7 +52,7 @@ impl Meters {
         // Trades of one frame were received at once.
         for frame in batch.trades.chunk_by(|a, b| a.trade.received_at == b.trade.received_at) {
             if frame[0].trade.received_at > 0 {
-                let since = seconds(frame[0].trade.received_at, evaluated_at);
+                let since = evaluated_at.saturating_sub(frame[0].trade.received_at);
                 evaluated.add(since, frame.len());
             }
         }

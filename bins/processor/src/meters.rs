@@ -1,4 +1,4 @@
-use follow::{Batch, Gathered, seconds};
+use follow::{Batch, Gathered};
 use metrics::{Counter, Gauge, Histogram};
 use service::{Tally, catalogue};
 
@@ -76,11 +76,11 @@ impl Tallies {
             if received_at == 0 {
                 continue;
             }
-            self.consumed.add(seconds(received_at, read_at), frame.len());
-            self.visible.add(seconds(received_at, visible_at), frame.len());
+            self.consumed.add(read_at.saturating_sub(received_at), frame.len());
+            self.visible.add(visible_at.saturating_sub(received_at), frame.len());
             let exchange = u64::try_from(frame[0].trade.timestamp).unwrap_or(0);
             let exchange = exchange.saturating_mul(1_000_000);
-            self.exchange.add(seconds(exchange, received_at), frame.len());
+            self.exchange.add(received_at.saturating_sub(exchange), frame.len());
         }
     }
 }
