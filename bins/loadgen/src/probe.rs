@@ -157,7 +157,7 @@ async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let feed = cli::Feed::plain(arguments.listen)?;
-    let source = move |_| Ok(Source::Taped(Taped::new(Arc::clone(&tape))));
+    let source = move |_| Taped::new(Arc::clone(&tape)).map(Source::Taped);
     let server = Server::of(feed, Box::new(source)).await?;
     tokio::spawn(server.serve(stop));
     Ok(())

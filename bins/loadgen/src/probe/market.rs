@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use market::Symbol;
 use tokio::sync::watch;
 
@@ -26,6 +27,8 @@ pub(crate) struct Tape {
 
 #[derive(Debug)]
 struct State {
+    /// Somebody is connected.
+    taken: bool,
     /// The next trade to be sent.
     next: usize,
     flow: Option<Flow>,
@@ -44,7 +47,7 @@ struct Flow {
 impl Tape {
     pub(crate) fn new(plan: Plan) -> Self {
         let sent_at = vec![0; plan.trades()];
-        let state = Mutex::new(State { next: 0, flow: None, sent_at });
+        let state = Mutex::new(State { taken: false, next: 0, flow: None, sent_at });
         Self { plan, state, subscribed: watch::Sender::new(0) }
     }
 
@@ -71,8 +74,8 @@ impl Tape {
     }
 }
 
-/// What one connection sees of the tape. A second connection gets the trades that the first does
-/// not.
+/// The tape as the one connection that may have it sees it: a second one would get the trades that
+/// the first does not.
 #[derive(Debug)]
 pub(crate) struct Taped {
     tape: Arc<Tape>,
@@ -82,8 +85,12 @@ pub(crate) struct Taped {
 }
 
 impl Taped {
-    pub(crate) fn new(tape: Arc<Tape>) -> Self {
-        Self { tape, waiting: VecDeque::new(), text: Vec::new() }
+    /// An error while another connection has it.
+    pub(crate) fn new(tape: Arc<Tape>) -> anyhow::Result<Self> {
+        if std::mem::replace(&mut tape.lock().taken, true) {
+            bail!("a probe has one client; this is a second ingestor");
+        }
+        Ok(Self { tape, waiting: VecDeque::new(), text: Vec::new() })
     }
 
     pub(crate) fn subscribe(&mut self, wanted: &Subscriptions) {
@@ -146,5 +153,26 @@ impl Taped {
             text.push(b'}');
         }
         text.extend_from_slice(br#"],"type":"trade"}"#);
+    }
+}
+
+impl Drop for Taped {
+    fn drop(&mut self) {
+        self.tape.lock().taken = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_client_gets_nothing_while_the_first_is_there() {
+        let plan = Plan::new(1_800_000_000, (4, 4), vec!["A".to_owned()], 0, 1);
+        let tape = Arc::new(Tape::new(plan));
+        let first = Taped::new(Arc::clone(&tape)).expect("the first");
+        assert!(Taped::new(Arc::clone(&tape)).is_err());
+        drop(first);
+        assert!(Taped::new(tape).is_ok());
     }
 }
