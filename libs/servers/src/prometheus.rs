@@ -1,6 +1,7 @@
 //! Prometheus, which reads the services' metrics.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
@@ -39,4 +40,10 @@ pub fn start(
 
 pub fn is_ready(address: &str) -> bool {
     http::get(address, "/-/ready").is_ok_and(|(status, _)| status == 200)
+}
+
+/// What the Prometheus at `address` answers to a query: the status, and JSON as its HTTP API has it.
+pub fn query(address: &str, query: &str) -> io::Result<(u16, String)> {
+    let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    http::get(address, &format!("/api/v1/query?query={encoded}"))
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use servers::{http, poll};
+use servers::{http, poll, prometheus};
 
 use crate::compose::{Compose, run};
 
@@ -111,14 +111,7 @@ fn every_target_is_up(count: usize) {
 
 /// The value of a query that gives one, if it gives any.
 fn query(query: &str) -> Option<f64> {
-    let escaped: String = query
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect();
-    let (_, body) = http::get(PROMETHEUS, &format!("/api/v1/query?query={escaped}")).ok()?;
+    let (_, body) = prometheus::query(PROMETHEUS, query).ok()?;
     let answer: Value = serde_json::from_str(&body).ok()?;
     answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
 }

@@ -229,9 +229,7 @@ fn make_calls(gateway: &str) {
 
 /// The first value of the answer that is a number; an error is a defect of the query.
 fn ask(prometheus: &str, query: &str) -> Option<String> {
-    let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let (status, body) =
-        http::get(prometheus, &format!("/api/v1/query?query={encoded}")).expect("an answer");
+    let (status, body) = servers::prometheus::query(prometheus, query).expect("an answer");
     assert_eq!(status, 200, "{query}: {body}");
     let answer: Value = serde_json::from_str(&body).expect("JSON");
     let series = answer["data"]["result"].as_array().expect("a result");
