@@ -1,38 +1,57 @@
 use market::{Price, Sequence};
 
+use crate::Terms;
+
 /// The key of an alert's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlertId(pub i64);
 
-/// What a price must do for an alert to fire. Levels: whichever trade comes next and satisfies
-/// one fires it, whatever the price was before.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Condition {
-    /// At or above.
-    Above(Price),
-    /// At or below.
-    Below(Price),
+/// Which of an alert's states is meant. The later one is the alert.
+///
+/// Two numbers, since a program that has found a firing goes on with the next generation before
+/// the firing is stored: if somebody changes the row meanwhile, what was found must not be taken
+/// for the changed alert's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// Raised by every change of what decides, other than firing. At most [`Version::MOST`].
+    pub revision: u32,
+    /// Raised by every such change, and by every firing of an alert that fires again.
+    pub generation: i32,
 }
 
-/// What the evaluation knows of an ACTIVE alert.
+impl Version {
+    /// The most revisions of one alert.
+    pub const MOST: u32 = (1 << 23) - 1;
+}
+
+/// What the evaluation knows of an ACTIVE alert: its row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Armed {
     pub id: AlertId,
-    /// Rises with every change of what decides: of two generations the higher is the alert.
-    pub generation: i32,
-    pub condition: Condition,
-    /// It fires only on trades of records at or after this offset: the row's own, or the
-    /// checkpoint's next offset for a row that was in the index when the checkpoint was made
-    /// (whatever it had to fire on before that, it has).
-    pub armed_at: i64,
+    pub version: Version,
+    pub terms: Terms,
+    /// What it does so far is to be judged from this trade on, as the rest here says that it stood
+    /// before.
+    pub armed_at: Sequence,
+    /// It was judged up to this trade by whoever made the checkpoint that the partition was
+    /// restored from; `armed_at` where it was not.
+    pub judged_to: Sequence,
+    /// It has fired, and cannot again before a price has gone back.
+    pub latched: bool,
+    /// It sees no trade of an earlier time, Unix milliseconds. `i64::MIN`: it sees all.
+    pub asleep_until: i64,
+    /// For percents: the price that they count from, where it is known.
+    pub reference: Option<Price>,
 }
 
 /// An alert and the trade that fired it. Two owners of a partition find the same ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Firing {
     pub id: AlertId,
-    pub generation: i32,
+    pub version: Version,
     pub price: Price,
+    /// What a percent was counted from.
+    pub reference: Option<Price>,
     /// Event time of the trade, Unix milliseconds.
     pub timestamp: i64,
     pub sequence: Sequence,
@@ -40,16 +59,32 @@ pub struct Firing {
     pub received_at: u64,
 }
 
+/// How an alert that has not fired stands from some trade on: its row may be moved there, and
+/// fires as before. Who holds the row in an older state, or reads the log from further back, finds
+/// the same firings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    pub id: AlertId,
+    pub version: Version,
+    pub armed_at: Sequence,
+    pub latched: bool,
+    pub reference: Option<Price>,
+}
+
 /// What became of an alert that was made known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Arming {
-    /// Every trade from `armed_at` on is or will be seen by it.
+    /// Every trade from `armed_at` on is or will be seen by it; on some of the recent ones it may
+    /// have fired just now.
     Armed,
-    /// It has fired: on one of the recent trades just now, or when it was known before.
+    /// It has fired, and does not again: on one of the recent trades just now, or when it was
+    /// known before.
     Fired,
     /// It was armed too long ago for the recent trades, and is not in the index. The log must be
     /// read again `from` this offset (or from where it begins, if that is later), which lies at
     /// or before `armed_at`: [`crate::Partition::rewind`].
     Behind { from: i64 },
+    /// There are more symbols than a partition can tell apart: it is not in the index.
+    TooManySymbols,
 }

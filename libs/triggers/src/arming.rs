@@ -1,15 +1,16 @@
-use market::{Trade, Volume};
+use market::{Sequence, Stamp, Trade, Volume};
 
+use crate::alarms::Wait;
 use crate::history::Mark;
-use crate::level::Level;
 use crate::recent::RecentTrade;
-use crate::roster::{Place, Slot};
+use crate::slot::Place;
+use crate::standing::{Outcome, Standing};
 use crate::symbols::SymbolKey;
-use crate::{AlertId, Armed, Arming, Firing, Partition};
+use crate::{AlertId, Armed, Arming, Firing, Partition, Version};
 
 /// How alerts come and go.
 impl Partition {
-    /// Makes an alert known. Of one that is known already, the higher generation counts; nothing
+    /// Makes an alert known. Of one that is known already, the later version counts; nothing
     /// happens where it is the same, so that a row may be told any number of times.
     ///
     /// An alert armed ahead of the log waits for it. Where the log is ahead, the trades between
@@ -17,38 +18,120 @@ impl Partition {
     pub fn arm(&mut self, symbol: &str, alert: Armed, fired: &mut Vec<Firing>) -> Arming {
         if let Some(slot) = self.roster.find(alert.id) {
             let known = self.roster.get(slot);
-            if known.generation >= alert.generation {
-                let has_fired = known.place == Place::FIRED;
-                return if has_fired { Arming::Fired } else { Arming::Armed };
+            if known.version() >= alert.version {
+                return if known.place() == Place::Fired { Arming::Fired } else { Arming::Armed };
             }
             self.forget(slot);
         }
-        if alert.armed_at < self.recent.from() {
-            return Arming::Behind { from: self.rewind_offset(alert.armed_at) };
+        let from = alert.judged_to;
+        if from < Sequence::of_record(self.recent.from()) {
+            return Arming::Behind { from: self.rewind_offset(from.offset) };
         }
-        let symbol = self.intern(symbol);
-        let level = Level::new(alert.condition);
-        let Some(first) = self.first_reach(symbol, level, alert.armed_at) else {
-            self.enter(alert.id, alert.generation, symbol, level, alert.armed_at);
+        let Some(symbol) = self.intern(symbol) else { return Arming::TooManySymbols };
+        let mut standing = self.standing_of(symbol, &alert);
+        if from > self.next() {
+            self.wait(alert.id, symbol, &standing, from);
             return Arming::Armed;
-        };
-        let Armed { id, generation, .. } = alert;
-        self.fired += 1;
-        self.roster.insert(Slot { id, generation, place: Place::FIRED, word: 0 });
-        let RecentTrade { price, timestamp, sequence, received_at, .. } = first;
-        fired.push(Firing { id, generation, price, timestamp, sequence, received_at });
-        Arming::Fired
+        }
+        let has_fired = self.catch_up(symbol, alert.id, &mut standing, from, fired);
+        let slot = self.roster.insert(alert.id, symbol, &standing);
+        if has_fired {
+            self.fired += 1;
+            self.roster.get_mut(slot).put(Place::Fired);
+            return Arming::Fired;
+        }
+        self.put(slot, symbol, standing, self.next());
+        Arming::Armed
     }
 
-    /// Forgets an alert, unless it is known in a higher generation.
+    fn standing_of(&self, symbol: SymbolKey, alert: &Armed) -> Standing {
+        let mut standing = Standing {
+            version: alert.version,
+            condition: alert.terms.condition(),
+            repeat: alert.terms.repeat(),
+            latched: alert.latched,
+            asleep_until: alert.asleep_until,
+            reference: alert.reference,
+            peak: Stamp::default(),
+        };
+        if standing.condition.trails() {
+            // What it has seen before the checkpoint is in the checkpoint.
+            let is_judged = alert.judged_to > alert.armed_at;
+            let book = &self.books[symbol.index()];
+            let best = is_judged.then(|| book.best_since(&standing, alert.armed_at)).flatten();
+            (standing.reference, standing.peak) =
+                best.map_or_else(Default::default, |(best, peak)| (Some(best), peak));
+        }
+        standing
+    }
+
+    /// Shows an alert the recent trades from a place on. True where it has fired for good.
+    fn catch_up(
+        &mut self,
+        symbol: SymbolKey,
+        id: AlertId,
+        standing: &mut Standing,
+        from: Sequence,
+        fired: &mut Vec<Firing>,
+    ) -> bool {
+        for trade in self.recent.since(from).filter(|trade| trade.symbol == symbol) {
+            let version = standing.version;
+            match standing.see(trade.before(), trade.price, trade.stamp()) {
+                Outcome::Nothing => {}
+                Outcome::Moved => {
+                    self.progress.push(standing.progress(id, trade.sequence.next()));
+                }
+                Outcome::Fired { reference } => {
+                    let RecentTrade { price, timestamp, sequence, received_at, .. } = *trade;
+                    fired.push(Firing {
+                        id,
+                        version,
+                        price,
+                        reference,
+                        timestamp,
+                        sequence,
+                        received_at,
+                    });
+                    if standing.repeat.is_none() {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    pub(crate) fn wait(
+        &mut self,
+        id: AlertId,
+        symbol: SymbolKey,
+        standing: &Standing,
+        at: Sequence,
+    ) {
+        let slot = self.roster.insert(id, symbol, standing);
+        self.roster.get_mut(slot).put(Place::Waiting);
+        self.waiting.set(Wait { at, slot, asleep_until: standing.asleep_until });
+        self.look_out();
+    }
+
+    /// Forgets an alert, unless it is known in a later version.
     ///
     /// For one that has fired: when its row says so, rather than when its firing was stored. Till
     /// then an older copy of the row, read before that, cannot arm it again.
-    pub fn disarm(&mut self, id: AlertId, generation: i32) {
+    pub fn disarm(&mut self, id: AlertId, version: Version) {
         if let Some(slot) = self.roster.find(id)
-            && self.roster.get(slot).generation <= generation
+            && self.roster.get(slot).version() <= version
         {
             self.forget(slot);
+        }
+    }
+
+    /// After the alerts that a checkpoint knew are armed on the partition restored from it: lets
+    /// go of what it kept for alerts that are no more.
+    pub fn settle(&mut self) {
+        for (watch, book) in self.watches.iter_mut().zip(&mut self.books) {
+            book.prune(&self.roster);
+            watch.attend(book.attention(&self.roster));
         }
     }
 
@@ -74,18 +157,24 @@ impl Partition {
     /// as far as the recent trades reach; what they fire is pushed. Else nothing happens, and
     /// there is more of the log to read: `false`.
     ///
-    /// What was known here of an alert counts where its generation is the same or higher.
-    /// Meanwhile [`Partition::disarm`] must be told to both.
+    /// What was known here of an alert counts where its version is the same or later. Meanwhile
+    /// [`Partition::disarm`] must be told to both.
+    ///
+    /// # Panics
+    /// Where it has read further than this partition.
     #[must_use]
     pub fn absorb(&mut self, behind: &mut Self, fired: &mut Vec<Firing>) -> bool {
-        if behind.first_to_come() < self.recent.from() {
+        let next = behind.next();
+        assert!(next <= self.next(), "what is behind is not to be ahead");
+        if next < Sequence::of_record(self.recent.from()) {
             return false;
         }
-        for recent in self.recent.since(behind.first_to_come()) {
-            let symbol = behind.intern(self.symbol(recent.symbol));
+        for recent in self.recent.since(next) {
             let RecentTrade { price, timestamp, received_at, .. } = *recent;
             let trade = Trade { price, timestamp, volume: Volume::ZERO, received_at };
-            behind.evaluate(symbol, &trade, recent.sequence, fired);
+            if let Some(symbol) = behind.intern(self.symbol(recent.symbol)) {
+                behind.evaluate(symbol, &trade, recent.sequence, fired);
+            }
         }
         behind.seen = behind.seen.max(self.seen);
         self.take_over(behind);
@@ -93,69 +182,69 @@ impl Partition {
     }
 
     fn take_over(&mut self, behind: &mut Self) {
-        let evaluated = behind.first_to_come();
-        let waiting = std::mem::take(&mut behind.waiting);
-        let waiting = waiting.iter().map(|((armed_at, slot), (symbol, level))| {
-            (*behind.roster.get(*slot), *symbol, *level, *armed_at)
-        });
-        let indexed = behind.roster.iter().filter_map(|(_, slot)| {
-            let (symbol, side) = slot.place.as_ladder()?;
-            Some((*slot, symbol, Level { side, key: slot.word }, evaluated))
-        });
-        for (slot, symbol, level, armed_at) in waiting.chain(indexed) {
-            if self.make_way(slot.id, slot.generation) {
-                let symbol = self.intern(behind.symbol(symbol));
-                self.enter(slot.id, slot.generation, symbol, level, armed_at);
+        self.progress.append(&mut behind.progress);
+        for (slot, wait) in behind.placed() {
+            let content = behind.roster.get(slot);
+            let (id, version) = (content.id(), content.version());
+            if let Some(known) = self.roster.find(id) {
+                if self.roster.get(known).version() >= version {
+                    continue;
+                }
+                self.forget(known);
             }
-        }
-        let fired = behind.roster.iter().filter(|(_, slot)| slot.place == Place::FIRED);
-        for (_, slot) in fired {
-            if self.make_way(slot.id, slot.generation) {
-                self.fired += 1;
-                self.roster.insert(*slot);
+            let (place, symbol) = (content.place(), content.symbol());
+            let Some(symbol) = self.intern(behind.symbol(symbol)) else { continue };
+            match place {
+                Place::Fired => {
+                    self.fired += 1;
+                    let slot = self.roster.insert(id, symbol, &wait.standing);
+                    self.roster.get_mut(slot).put(Place::Fired);
+                }
+                _ if wait.at > self.next() => self.wait(id, symbol, &wait.standing, wait.at),
+                _ => {
+                    let slot = self.roster.insert(id, symbol, &wait.standing);
+                    self.put(slot, symbol, wait.standing, self.next());
+                }
             }
         }
         *behind = Self::new(0);
     }
 
-    /// Whether an alert is news; a lower generation of it is forgotten.
-    fn make_way(&mut self, id: AlertId, generation: i32) -> bool {
-        let Some(slot) = self.roster.find(id) else { return true };
-        let is_news = self.roster.get(slot).generation < generation;
-        if is_news {
-            self.forget(slot);
+    /// Every alert that is known: its slot, and all of how it stands.
+    pub(crate) fn placed(&self) -> Vec<(u32, Placed)> {
+        let mut placed = Vec::with_capacity(self.roster.len());
+        let at = Sequence::default();
+        for (slot, content) in self.roster.iter() {
+            if matches!(content.place(), Place::Zone(_) | Place::Next | Place::Fired) {
+                placed.push((slot, Placed { at, standing: self.roster.standing(slot, None) }));
+            }
         }
-        is_news
+        let is_alive = |slot: u32| self.roster.get(slot).place() != Place::Dead;
+        for Wait { at, slot, asleep_until } in self.waiting.iter().copied() {
+            if is_alive(slot) {
+                let standing = Standing { asleep_until, ..self.roster.standing(slot, None) };
+                placed.push((slot, Placed { at, standing }));
+            }
+        }
+        for book in &self.books {
+            for sleep in book.sleepers().filter(|sleep| is_alive(sleep.slot)) {
+                let standing = self.roster.standing(sleep.slot, None);
+                let standing = Standing { asleep_until: sleep.until, ..standing };
+                placed.push((sleep.slot, Placed { at, standing }));
+            }
+            book.followers(&self.roster, |slot, best| {
+                placed
+                    .push((slot, Placed { at, standing: self.roster.standing(slot, Some(best)) }));
+            });
+        }
+        placed
     }
+}
 
-    /// Puts an alert that nothing so far has fired into the index, or lets it wait for the log.
-    fn enter(
-        &mut self,
-        id: AlertId,
-        generation: i32,
-        symbol: SymbolKey,
-        level: Level,
-        armed_at: i64,
-    ) {
-        let word = armed_at as u64;
-        let slot = self.roster.insert(Slot { id, generation, place: Place::WAITING, word });
-        if armed_at <= self.first_to_come() {
-            self.index(slot, symbol, level);
-        } else {
-            self.waiting.insert((armed_at, slot), (symbol, level));
-            self.look_out();
-        }
-    }
-
-    fn forget(&mut self, slot: u32) {
-        let Slot { place, word, .. } = *self.roster.get(slot);
-        if let Some((symbol, side)) = place.as_ladder() {
-            self.take_off(slot, symbol, Level { side, key: word });
-        } else if place == Place::WAITING {
-            self.waiting.remove(&(word as i64, slot));
-        } else {
-            self.fired -= 1;
-        }
-        self.roster.remove(slot);
-    }
+/// All of how an alert stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Placed {
+    /// It waits for the log to come here, if that is ahead.
+    pub(crate) at: Sequence,
+    pub(crate) standing: Standing,
 }

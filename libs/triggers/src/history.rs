@@ -1,15 +1,17 @@
-use market::Price;
+use market::{Price, Sequence, Stamp};
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
-use xxhash_rust::xxh3::xxh3_64;
+
+use crate::sealed::{self, SealError};
+use crate::side::Side;
+use crate::trail::Peak;
 
 /// What conditions need of a symbol's past.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct History {
     /// The newest event time so far in the log, late trades are judged by it. Unix milliseconds.
     pub(crate) newest: i64,
-    /// The price of the last trade that was not late; 0 before the first. Levels do not ask for
-    /// it; it is kept so that a checkpoint has it when a condition does.
+    /// The price of the last trade that was not late; 0 before the first.
     pub(crate) last: f64,
 }
 
@@ -96,10 +98,7 @@ pub enum HistoryError {
 }
 
 /// Of the layout of `Image`.
-const VERSION: u32 = 1;
-
-/// Before the image: the version, four zero bytes, and the xxh3 of the image (little-endian).
-const HEADER: usize = 16;
+const VERSION: u32 = 2;
 
 /// A checkpoint's history.
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -108,6 +107,8 @@ struct Image {
     symbols: Vec<String>,
     /// Marks oldest first, and the present as the last one.
     marks: Vec<MarkImage>,
+    /// In the order of symbols; of each those of the lowest prices first, the farthest first.
+    peaks: Vec<PeakImage>,
 }
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -117,50 +118,68 @@ struct MarkImage {
     histories: Vec<(i64, f64)>,
 }
 
-/// `marks` are oldest first, the present last.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct PeakImage {
+    symbol: u32,
+    /// Whether it is a highest price.
+    is_high: bool,
+    best: f64,
+    time: i64,
+    offset: i64,
+    index: u32,
+}
+
+/// What a checkpoint keeps of a symbol's alerts that follow its best prices, by the side on which
+/// they fire.
+pub(crate) type Peaks = [Vec<Peak>; 2];
+
+/// `marks` are oldest first, the present last; `peaks` are those of each symbol.
 pub(crate) fn encode<'a>(
     symbols: impl Iterator<Item = &'a str>,
     marks: impl Iterator<Item = &'a Mark>,
     now: &Mark,
+    peaks: impl Iterator<Item = impl Iterator<Item = (Side, Peak)>>,
 ) -> Vec<u8> {
-    let mut symbols: Vec<(usize, &str)> =
-        symbols.enumerate().filter(|(number, _)| now.history(*number) != History::NONE).collect();
-    symbols.sort_unstable_by_key(|(_, name)| *name);
+    let mut symbols: Vec<((usize, &str), _)> = symbols.enumerate().zip(peaks).collect();
+    symbols.retain(|((number, _), _)| now.history(*number) != History::NONE);
+    symbols.sort_unstable_by_key(|((_, name), _)| *name);
     let image_of = |mark: &Mark| {
-        let histories = symbols.iter().map(|(number, _)| mark.history(*number));
+        let histories = symbols.iter().map(|((number, _), _)| mark.history(*number));
         let histories = histories.map(|history| (history.newest, history.last)).collect();
         MarkImage { next_offset: mark.next_offset, histories }
     };
-    let image = Image {
-        marks: marks.map(image_of).chain([image_of(now)]).collect(),
-        symbols: symbols.iter().map(|(_, name)| (*name).to_owned()).collect(),
-    };
-    let Ok(body) = rkyv::to_bytes::<rancor::Panic>(&image);
-    let mut bytes = Vec::with_capacity(HEADER + body.len());
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&xxh3_64(&body).to_le_bytes());
-    bytes.extend_from_slice(&body);
-    bytes
+    let marks = marks.map(image_of).chain([image_of(now)]).collect();
+    let names = symbols.iter().map(|((_, name), _)| (*name).to_owned()).collect();
+    let peaks = (0..).zip(symbols).flat_map(|(symbol, (_, peaks))| {
+        peaks.map(move |(side, Peak { best, stamp })| PeakImage {
+            symbol,
+            is_high: side == Side::Below,
+            best: best.get(),
+            time: stamp.time,
+            offset: stamp.sequence.offset,
+            index: stamp.sequence.index,
+        })
+    });
+    let Ok(body) =
+        rkyv::to_bytes::<rancor::Panic>(&Image { marks, symbols: names, peaks: peaks.collect() });
+    sealed::seal(VERSION, &body)
 }
 
-/// The symbols, the marks oldest first, and the present.
-pub(crate) type Decoded = (Vec<String>, Vec<Mark>, Mark);
+pub(crate) struct Decoded {
+    pub(crate) symbols: Vec<String>,
+    /// Oldest first.
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) now: Mark,
+    /// By symbol.
+    pub(crate) peaks: Vec<Peaks>,
+}
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, HistoryError> {
-    use HistoryError::{Damaged, Version};
-    let Some(([v0, v1, v2, v3, _, _, _, _, checksum @ ..], body)) =
-        bytes.split_first_chunk::<HEADER>()
-    else {
-        return Err(Damaged("it is too short"));
-    };
-    let found = u32::from_le_bytes([*v0, *v1, *v2, *v3]);
-    if found != VERSION {
-        return Err(Version { found });
-    }
-    if u64::from_le_bytes(*checksum) != xxh3_64(body) {
-        return Err(Damaged("its checksum does not fit"));
-    }
+    use HistoryError::Damaged;
+    let body = sealed::open(VERSION, bytes).map_err(|error| match error {
+        SealError::Version { found } => HistoryError::Version { found },
+        SealError::Damaged(why) => Damaged(why),
+    })?;
     // What PostgreSQL hands over is aligned to nothing in particular.
     let mut aligned = AlignedVec::<16>::with_capacity(body.len());
     aligned.extend_from_slice(body);
@@ -177,7 +196,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, HistoryError> {
         return Err(Damaged("its marks are not in order"));
     }
     let now = marks.pop().ok_or(Damaged("it holds nothing"))?;
-    Ok((symbols, marks, now))
+    let mut peaks: Vec<Peaks> = symbols.iter().map(|_| Peaks::default()).collect();
+    for PeakImage { symbol, is_high, best, time, offset, index } in image.peaks {
+        let (Some(of_symbol), Some(best)) = (peaks.get_mut(symbol as usize), Price::new(best))
+        else {
+            return Err(Damaged("it holds a peak that is none"));
+        };
+        let side = if is_high { Side::Below } else { Side::Above };
+        let stamp = Stamp { time, sequence: Sequence { offset, index } };
+        of_symbol[side as usize].push(Peak { best, stamp });
+    }
+    Ok(Decoded { symbols, marks, now, peaks })
 }
 
 fn mark_of(image: MarkImage, symbols: usize) -> Option<Mark> {

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use market::{Price, Sequence, Trade};
+use market::{Price, Sequence, Stamp, Trade};
 
 use crate::symbols::SymbolKey;
 
@@ -20,8 +20,20 @@ pub(crate) struct RecentTrade {
     pub(crate) sequence: Sequence,
     pub(crate) symbol: SymbolKey,
     pub(crate) price: Price,
+    /// Of the symbol's trade before it; 0 where it was the first.
+    before: f64,
     pub(crate) timestamp: i64,
     pub(crate) received_at: u64,
+}
+
+impl RecentTrade {
+    pub(crate) fn before(&self) -> Option<Price> {
+        Price::new(self.before)
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { time: self.timestamp, sequence: self.sequence }
+    }
 }
 
 impl Recent {
@@ -38,7 +50,13 @@ impl Recent {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, symbol: SymbolKey, trade: &Trade, sequence: Sequence) {
+    pub(crate) fn push(
+        &mut self,
+        symbol: SymbolKey,
+        trade: &Trade,
+        sequence: Sequence,
+        before: f64,
+    ) {
         if self.trades.len() == self.most
             && let Some(oldest) = self.trades.pop_front()
         {
@@ -46,12 +64,13 @@ impl Recent {
             self.from = oldest.sequence.offset + 1;
         }
         let Trade { price, timestamp, received_at, .. } = *trade;
-        self.trades.push_back(RecentTrade { sequence, symbol, price, timestamp, received_at });
+        let recent = RecentTrade { sequence, symbol, price, before, timestamp, received_at };
+        self.trades.push_back(recent);
     }
 
-    /// The trades of records at or after `offset`, in the order of the log.
-    pub(crate) fn since(&self, offset: i64) -> impl Iterator<Item = &RecentTrade> {
-        let first = self.trades.partition_point(|trade| trade.sequence.offset < offset);
+    /// The trades at or after a place, in the order of the log.
+    pub(crate) fn since(&self, from: Sequence) -> impl Iterator<Item = &RecentTrade> {
+        let first = self.trades.partition_point(|trade| trade.sequence < from);
         self.trades.range(first..)
     }
 

@@ -1,11 +1,11 @@
-use std::hash::BuildHasher;
+use market::{Price, Stamp};
 
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-
-use crate::AlertId;
-use crate::level::Side;
+use crate::ids::Ids;
+use crate::repeats::Repeats;
+use crate::slot::{Place, Slot};
+use crate::standing::Standing;
 use crate::symbols::SymbolKey;
+use crate::{AlertId, Repeat};
 
 /// Slots are kept in pages: a vector of tens of millions would hold twice its content each time
 /// that it grows.
@@ -13,50 +13,25 @@ const PAGE: usize = 4_096;
 
 /// Every alert that is known, by id.
 ///
-/// 24 bytes a slot and 5.7 to 11.4 bytes for finding it (a number and a byte a bucket).
+/// 36 bytes a slot and some 8 bytes for finding it.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     pages: Vec<Vec<Slot>>,
     /// Slots to be used again.
     free: Vec<u32>,
-    by_id: HashTable<u32>,
-    hasher: RandomState,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot {
-    pub(crate) id: AlertId,
-    pub(crate) generation: i32,
-    pub(crate) place: Place,
-    /// On a ladder the key of its rung; waiting, the offset it waits for; else of no meaning.
-    pub(crate) word: u64,
-}
-
-/// Where an alert is: on one of the ladders, or one of the values below, which no ladder has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place(u32);
-
-impl Place {
-    /// Armed at an offset that the log has not reached.
-    pub(crate) const WAITING: Self = Self(u32::MAX);
-    /// Has fired, and stays known until its row says so too: an older copy of the row must not
-    /// arm it again.
-    pub(crate) const FIRED: Self = Self(u32::MAX - 1);
-
-    pub(crate) fn ladder(symbol: SymbolKey, side: Side) -> Self {
-        Self(symbol.0 << 1 | side as u32)
-    }
-
-    pub(crate) fn as_ladder(self) -> Option<(SymbolKey, Side)> {
-        let side = Side::BOTH[(self.0 & 1) as usize];
-        (self.0 < Self::FIRED.0).then_some((SymbolKey(self.0 >> 1), side))
-    }
+    by_id: Ids,
+    repeats: Repeats,
 }
 
 impl Roster {
+    /// For a roster that will hold so many.
+    pub(crate) fn with_capacity(alerts: usize) -> Self {
+        let pages = Vec::with_capacity(alerts.div_ceil(PAGE));
+        Self { pages, by_id: Ids::with_capacity(alerts), ..Self::default() }
+    }
+
     pub(crate) fn find(&self, id: AlertId) -> Option<u32> {
-        let found = self.by_id.find(self.hasher.hash_one(id), |slot| self.get(*slot).id == id);
-        found.copied()
+        self.by_id.find(id, |slot| self.get(slot).id())
     }
 
     #[inline]
@@ -69,46 +44,71 @@ impl Roster {
         &mut self.pages[slot as usize / PAGE][slot as usize % PAGE]
     }
 
-    /// The id must not be known.
-    pub(crate) fn insert(&mut self, content: Slot) -> u32 {
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                *self.get_mut(slot) = content;
-                slot
-            }
-            None => self.push(content),
-        };
-        let Self { pages, by_id, hasher, .. } = self;
-        let id_of = |slot: u32| pages[slot as usize / PAGE][slot as usize % PAGE].id;
-        by_id
-            .insert_unique(hasher.hash_one(content.id), slot, |slot| hasher.hash_one(id_of(*slot)));
+    pub(crate) fn repeat(&self, slot: u32) -> Option<Repeat> {
+        self.repeats.get(slot, self.get(slot).repeat_number())
+    }
+
+    /// How the alert of a slot stands; `best` is that of its group, if it is on a trail.
+    pub(crate) fn standing(&self, slot: u32, best: Option<(Price, Stamp)>) -> Standing {
+        self.get(slot).standing(self.repeat(slot), best)
+    }
+
+    /// The id must not be known. The slot's place is `Dead` until it is put somewhere.
+    pub(crate) fn insert(&mut self, id: AlertId, symbol: SymbolKey, standing: &Standing) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| self.next());
+        let repeat = self.repeats.number(slot, standing.repeat);
+        let content = Slot::new(id, standing, symbol, repeat);
+        if slot == self.next() {
+            self.push(content);
+        } else {
+            *self.get_mut(slot) = content;
+        }
+        let Self { pages, by_id, .. } = self;
+        by_id.insert(id, slot, |slot| pages[slot as usize / PAGE][slot as usize % PAGE].id());
         slot
     }
 
-    fn push(&mut self, content: Slot) -> u32 {
+    /// How many slots there are, used or not.
+    fn next(&self) -> u32 {
+        let full = self.pages.len().saturating_sub(1) * PAGE;
+        (full + self.pages.last().map_or(0, Vec::len)) as u32
+    }
+
+    fn push(&mut self, content: Slot) {
         if self.pages.last().is_none_or(|page| page.len() == PAGE) {
             self.pages.push(Vec::new());
         }
-        let before = (self.pages.len() - 1) * PAGE;
-        let page = &mut self.pages[before / PAGE];
-        page.push(content);
-        (before + page.len() - 1) as u32
+        if let Some(page) = self.pages.last_mut() {
+            page.push(content);
+        }
     }
 
-    pub(crate) fn remove(&mut self, slot: u32) {
-        let hash = self.hasher.hash_one(self.get(slot).id);
-        if let Ok(entry) = self.by_id.find_entry(hash, |other| *other == slot) {
-            entry.remove();
-            self.free.push(slot);
-        }
+    /// It is found no longer; its slot stays as it is until it is given to `free`.
+    pub(crate) fn lose(&mut self, slot: u32) {
+        let id = self.get(slot).id();
+        self.by_id.remove(id, slot);
+        let number = self.get(slot).repeat_number();
+        self.repeats.forget(slot, number);
+        self.get_mut(slot).put(Place::Dead);
+    }
+
+    pub(crate) fn free(&mut self, slot: u32) {
+        self.free.push(slot);
     }
 
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
 
+    /// Every slot, in order, those that hold nothing any more among them.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.pages.iter().flatten()
+    }
+
+    /// Every alert that is known, in the order of their slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        self.by_id.iter().map(|slot| (*slot, self.get(*slot)))
+        let slots = (0..).zip(self.slots());
+        slots.filter(|(_, slot)| slot.place() != Place::Dead)
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -116,6 +116,7 @@ impl Roster {
         slots * size_of::<Slot>()
             + self.pages.capacity() * size_of::<Vec<Slot>>()
             + self.free.capacity() * size_of::<u32>()
-            + self.by_id.allocation_size()
+            + self.by_id.bytes()
+            + self.repeats.bytes()
     }
 }

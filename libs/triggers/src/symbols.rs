@@ -3,12 +3,22 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use crate::slot::SYMBOLS;
+
 /// The number of a symbol in one [`crate::Partition`], dense from 0. Another partition, or the
 /// same one restored, has other numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SymbolKey(pub(crate) u32);
+pub struct SymbolKey(u32);
 
 impl SymbolKey {
+    pub(crate) fn of(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+
     #[inline]
     pub(crate) fn index(self) -> usize {
         self.0 as usize
@@ -24,17 +34,25 @@ pub(crate) struct Symbols {
 }
 
 impl Symbols {
+    /// `None` where there are as many as there are numbers.
     #[inline]
-    pub(crate) fn intern(&mut self, name: &str) -> SymbolKey {
+    pub(crate) fn intern(&mut self, name: &str) -> Option<SymbolKey> {
         let Self { names, by_name, hasher } = self;
         let hash = hasher.hash_one(name);
         if let Some(number) = by_name.find(hash, |number| *names[*number as usize] == *name) {
-            return SymbolKey(*number);
+            return Some(SymbolKey(*number));
         }
-        let number = names.len() as u32;
+        let number = u32::try_from(names.len()).ok().filter(|number| *number < SYMBOLS)?;
         names.push(name.into());
         by_name.insert_unique(hash, number, |number| hasher.hash_one(&*names[*number as usize]));
-        SymbolKey(number)
+        Some(SymbolKey(number))
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<SymbolKey> {
+        let number = self
+            .by_name
+            .find(self.hasher.hash_one(name), |number| *self.names[*number as usize] == *name);
+        number.copied().map(SymbolKey)
     }
 
     pub(crate) fn name(&self, key: SymbolKey) -> &str {
