@@ -2,12 +2,13 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use market::Sequence;
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use crate::alert::Decode;
 use crate::session::{Outcome, PATIENCE, within};
+use crate::terms::{ConditionColumns, TermsColumns};
 use crate::{AlertState, Log, Store, StoreError};
 
 /// What a reader has seen: a snapshot of PostgreSQL, which names the transactions that were still
@@ -25,29 +26,45 @@ impl Cursor {
         Self(snapshot)
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// From what [`as_str`](Self::as_str) gave; `None` where it is not PostgreSQL's.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_good = text.bytes().all(|byte| byte.is_ascii_digit() || b":,".contains(&byte));
+        is_good.then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// As the queries below give it.
-struct Row {
-    id: i64,
-    symbol: String,
-    condition: i16,
-    target_price: f64,
-    status: i16,
-    generation: i32,
-    partition: i32,
-    armed_log: Uuid,
-    armed_offset: i64,
-    version: i64,
+/// As the queries give it.
+pub(crate) struct StateRow<S> {
+    pub(crate) id: i64,
+    pub(crate) symbol: S,
+    pub(crate) condition: i16,
+    pub(crate) target_price: Option<f64>,
+    pub(crate) lower_price: Option<f64>,
+    pub(crate) upper_price: Option<f64>,
+    pub(crate) percent: Option<f64>,
+    pub(crate) cooldown_ms: Option<i64>,
+    pub(crate) hysteresis_percent: Option<f64>,
+    pub(crate) status: i16,
+    pub(crate) revision: i32,
+    pub(crate) generation: i32,
+    pub(crate) partition: i32,
+    pub(crate) armed_offset: i64,
+    pub(crate) armed_index: i64,
+    pub(crate) latched: bool,
+    pub(crate) asleep_until: Option<i64>,
+    pub(crate) reference_price: Option<f64>,
+    pub(crate) changed_at: i64,
+    pub(crate) is_judged: bool,
 }
 
 /// Reads alerts on a connection of its own, which is not replaced when it breaks.
 #[derive(Debug)]
 pub struct Reader {
-    store: Store,
+    pub(crate) store: Store,
     /// `None` once it has broken.
     connection: Option<PgConnection>,
 }
@@ -67,42 +84,8 @@ impl Store {
 }
 
 impl Reader {
-    /// Gives every active alert of these partitions to `each`, in no order, as they come over the
-    /// wire. One that its partition's checkpoint has seen is armed at the end of that checkpoint,
-    /// if that is later: what it had to fire on before has fired. What changes meanwhile comes with [`changes`](Self::changes) from the cursor returned.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`]: what was given so far is true, but not all.
-    pub async fn armed(
-        &mut self,
-        log: &Log,
-        partitions: &[i32],
-        each: impl FnMut(AlertState),
-    ) -> Result<Cursor, StoreError> {
-        let (address, mut connection) = self.take()?;
-        let cursor = snapshot(&address, &mut connection).await?;
-        let rows = sqlx::query_as!(
-            Row,
-            r#"SELECT id, symbol, condition, target_price, status, generation, alerts.partition,
-                armed_log, version,
-                CASE WHEN pg_visible_in_snapshot(changed_xid, seen_alerts)
-                    THEN greatest(armed_offset, last_offset + 1)
-                    ELSE armed_offset
-                END AS "armed_offset!"
-            FROM alerts LEFT JOIN checkpoints
-                ON checkpoints.log_id = armed_log AND checkpoints.partition = alerts.partition
-            WHERE status = 1 AND alerts.partition = ANY ($1) AND armed_log = $2"#,
-            partitions,
-            log.id
-        )
-        .fetch(&mut connection);
-        give(&address, rows, each).await?;
-        self.connection = Some(connection);
-        Ok(cursor)
-    }
-
     /// Gives every alert of these partitions that has changed since `cursor` to `each`, whatever
-    /// its status, in no order. May give one again that was given before: keep the higher version.
+    /// its status, in no order. May give one again that was given before: keep the later version.
     ///
     /// A row that was uncommitted when the cursor was made is given once it is committed, however
     /// long that takes.
@@ -119,30 +102,14 @@ impl Reader {
         let (address, mut connection) = self.take()?;
         // Made before the rows are read: what is committed in between is given twice, not skipped.
         let next = snapshot(&address, &mut connection).await?;
-        // The first bound is for the index. The second one matters in a database restored from a
-        // dump, whose rows may carry transaction ids that are yet to come.
-        let rows = sqlx::query_as!(
-            Row,
-            "SELECT id, symbol, condition, target_price, status, generation, partition,
-                armed_log, armed_offset, version
-            FROM alerts
-            WHERE changed_xid >= pg_snapshot_xmin($1::text::pg_snapshot)
-                AND changed_xid < pg_snapshot_xmax(pg_current_snapshot())
-                AND NOT pg_visible_in_snapshot(changed_xid, $1::text::pg_snapshot)
-                AND partition = ANY ($2) AND armed_log = $3",
-            cursor.0,
-            partitions,
-            log.id
-        )
-        .fetch(&mut connection);
-        give(&address, rows, each).await?;
-        self.connection = Some(connection);
+        changes_since(&address, &mut connection, log, partitions, cursor, each).await?;
+        self.put_back(connection);
         Ok(next)
     }
 
     /// The connection is put back only after a whole answer: what is left of one would be taken
     /// for the next.
-    fn take(&mut self) -> Result<(Arc<str>, PgConnection), StoreError> {
+    pub(crate) fn take(&mut self) -> Result<(Arc<str>, PgConnection), StoreError> {
         let address = Arc::clone(&self.store.address);
         match self.connection.take() {
             Some(connection) => Ok((address, connection)),
@@ -152,11 +119,45 @@ impl Reader {
             }),
         }
     }
+
+    pub(crate) fn put_back(&mut self, connection: PgConnection) {
+        self.connection = Some(connection);
+    }
+}
+
+pub(crate) async fn changes_since(
+    address: &str,
+    connection: &mut PgConnection,
+    log: &Log,
+    partitions: &[i32],
+    cursor: &Cursor,
+    each: impl FnMut(AlertState),
+) -> Result<(), StoreError> {
+    // The first bound is for the index. The second one matters in a database restored from a
+    // dump, whose rows may carry transaction ids that are yet to come.
+    let rows = sqlx::query_as!(
+        StateRow::<String>,
+        r#"SELECT id, symbol, condition, target_price, lower_price, upper_price, percent,
+            cooldown_ms, hysteresis_percent, status, revision, generation, partition,
+            armed_offset, armed_index, latched, asleep_until, reference_price,
+            (extract(epoch FROM changed_at) * 1000000)::bigint AS "changed_at!",
+            false AS "is_judged!"
+        FROM alerts
+        WHERE changed_xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+            AND changed_xid < pg_snapshot_xmax(pg_current_snapshot())
+            AND NOT pg_visible_in_snapshot(changed_xid, $1::text::pg_snapshot)
+            AND partition = ANY ($2) AND armed_log = $3"#,
+        cursor.0,
+        partitions,
+        log.id
+    )
+    .fetch(connection);
+    give(address, rows, each).await
 }
 
 async fn give(
     address: &str,
-    rows: impl Stream<Item = sqlx::Result<Row>>,
+    rows: impl Stream<Item = sqlx::Result<StateRow<String>>>,
     mut each: impl FnMut(AlertState),
 ) -> Result<(), StoreError> {
     let mut rows = pin!(rows);
@@ -170,7 +171,10 @@ async fn give(
     }
 }
 
-async fn snapshot(address: &str, connection: &mut PgConnection) -> Result<Cursor, StoreError> {
+pub(crate) async fn snapshot(
+    address: &str,
+    connection: &mut PgConnection,
+) -> Result<Cursor, StoreError> {
     let query = sqlx::query_scalar!(r#"SELECT pg_current_snapshot()::text AS "snapshot!""#);
     match within(query.fetch_one(connection)).await {
         Outcome::Answer(Ok(snapshot)) => Ok(Cursor(snapshot)),
@@ -179,20 +183,37 @@ async fn snapshot(address: &str, connection: &mut PgConnection) -> Result<Cursor
     }
 }
 
-impl Row {
-    fn decode(self, address: &str) -> Result<AlertState, StoreError> {
+impl<S> StateRow<S> {
+    pub(crate) fn decode(self, address: &str) -> Result<AlertState<S>, StoreError> {
         let decode = Decode { address, table: "alert", id: self.id };
+        let columns = TermsColumns {
+            condition: ConditionColumns {
+                condition: self.condition,
+                target_price: self.target_price,
+                lower_price: self.lower_price,
+                upper_price: self.upper_price,
+                percent: self.percent,
+            },
+            cooldown_ms: self.cooldown_ms,
+            hysteresis_percent: self.hysteresis_percent,
+        };
+        let reference = self.reference_price;
         Ok(AlertState {
             id: self.id,
-            condition: decode.condition(self.condition)?,
-            target_price: decode.price("target_price", self.target_price)?,
+            terms: columns.decode(&decode)?,
             status: decode.status(self.status)?,
+            version: decode.version(self.revision, self.generation)?,
             symbol: self.symbol,
-            generation: self.generation,
             partition: self.partition,
-            armed_log: self.armed_log,
-            armed_offset: self.armed_offset,
-            version: self.version,
+            armed_at: Sequence {
+                offset: self.armed_offset,
+                index: decode.index("armed_index", self.armed_index)?,
+            },
+            latched: self.latched,
+            asleep_until: self.asleep_until,
+            reference: reference.map(|price| decode.price("reference_price", price)).transpose()?,
+            changed_at: self.changed_at,
+            is_judged: self.is_judged,
         })
     }
 }

@@ -1,4 +1,5 @@
 use market::Place;
+use uuid::Uuid;
 
 use crate::log::abandoned;
 use crate::metrics::Call;
@@ -75,33 +76,56 @@ impl Store {
         if session.settle(followed)? { Ok(()) } else { Err(abandoned(log)) }
     }
 
-    /// The checkpoints of these partitions; one that has none was never followed.
+    /// Remembers that a snapshot of a partition was taken: one that this database does not
+    /// remember is another's, or of another past. Older ones of the partition are forgotten.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn checkpoints(
+    pub async fn remember_snapshot(
         &self,
-        log: &Log,
-        partitions: &[i32],
-    ) -> Result<Vec<Checkpoint>, StoreError> {
-        let mut session = self.session(Call::Checkpoint).await?;
-        let rows = within(
-            sqlx::query!(
-                "SELECT partition, last_offset, fingerprint, history, seen_alerts::text AS seen
-                FROM checkpoints WHERE log_id = $1 AND partition = ANY ($2) ORDER BY partition",
-                log.id,
-                partitions
+        log: Uuid,
+        partition: i32,
+        id: Uuid,
+    ) -> Result<(), StoreError> {
+        let mut session = self.session(Call::Snapshot).await?;
+        let done = sqlx::query!(
+            "WITH kept AS (
+                SELECT id FROM snapshots WHERE log_id = $2 AND partition = $3
+                ORDER BY taken_at DESC LIMIT $4
+            ), forgotten AS (
+                DELETE FROM snapshots WHERE log_id = $2 AND partition = $3
+                    AND id NOT IN (SELECT id FROM kept)
             )
-            .fetch_all(session.connection()),
+            INSERT INTO snapshots (id, log_id, partition) VALUES ($1, $2, $3)",
+            id,
+            log,
+            partition,
+            SNAPSHOTS
         );
-        let rows = rows.await;
-        let rows = session.settle(rows)?.into_iter();
-        let checkpoints = rows.map(|row| Checkpoint {
+        let done = within(done.execute(session.connection())).await;
+        session.settle(done).map(drop)
+    }
+}
+
+/// Of a partition, by whichever instances, that are remembered at most.
+const SNAPSHOTS: i64 = 32;
+
+/// As queries give it.
+pub(crate) struct CheckpointRow {
+    pub(crate) partition: i32,
+    pub(crate) last_offset: i64,
+    pub(crate) fingerprint: i64,
+    pub(crate) history: Vec<u8>,
+    pub(crate) seen: Option<String>,
+}
+
+impl From<CheckpointRow> for Checkpoint {
+    fn from(row: CheckpointRow) -> Self {
+        Self {
             partition: row.partition,
             place: Place { offset: row.last_offset, fingerprint: row.fingerprint.cast_unsigned() },
             history: row.history,
             seen: row.seen.map(Cursor::new),
-        });
-        Ok(checkpoints.collect())
+        }
     }
 }

@@ -11,17 +11,12 @@
 //! A batch is one span, which links to those of the calls that it serves; it is a child of a call
 //! that is alone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use market::{Price, Symbol};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
-use crate::{Condition, CreatedAlert, Log, NewAlert, Store, StoreError, UserId};
+use crate::{CreatedAlert, EndUnknown, Log, LogEnds, Store, StoreError, Wish};
 
 /// Calls that wait for a batch. Full means that PostgreSQL or Kafka is behind: callers wait, and
 /// their deadlines end it.
@@ -32,36 +27,17 @@ const BATCH: usize = 1_024;
 const BATCHES: usize = 2;
 /// Spans that a batch links to at most: as many as OpenTelemetry keeps of a span's by default.
 const LINKS: usize = 128;
-const LOOK_UP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where each partition of the log ends now.
-pub trait EndOffsets: Send + Sync + 'static {
-    /// The end of each of these partitions, read from the broker after this was called. May be
-    /// called again before it has answered.
-    fn end_offsets(
-        &self,
-        partitions: &BTreeSet<i32>,
-    ) -> impl Future<Output = anyhow::Result<BTreeMap<i32, i64>>> + Send;
-}
-
-/// What a caller wants to be told of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Wish {
-    pub user_id: UserId,
-    pub symbol: Symbol,
-    pub condition: Condition,
-    pub target_price: Price,
-    /// Of the topic, where the symbol's trades are.
-    pub partition: i32,
-}
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CreateError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Kafka did not say where the partition ends. Nothing was created.
-    #[error("cannot read where the log ends: {0}")]
-    Offsets(String),
+    /// Nothing was created.
+    #[error(transparent)]
+    Offsets(#[from] EndUnknown),
+    /// Its user has as many alerts as the quota allows. It was not created.
+    #[error("the user has as many alerts as one may have")]
+    Quota,
     /// Nothing was created.
     #[error("the service is stopping")]
     Stopping,
@@ -87,7 +63,7 @@ impl Creator {
     pub fn new(
         store: Store,
         log: Log,
-        ends: impl EndOffsets,
+        ends: LogEnds,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (calls, arrived) = mpsc::channel(CALLS_WAITING);
         (Self { calls }, work(store, log, ends, arrived))
@@ -109,7 +85,7 @@ impl Creator {
     }
 }
 
-async fn work(store: Store, log: Log, ends: impl EndOffsets, mut arrived: mpsc::Receiver<Call>) {
+async fn work(store: Store, log: Log, ends: LogEnds, mut arrived: mpsc::Receiver<Call>) {
     let mut under_way = FuturesUnordered::new();
     let mut open = true;
     while open || !under_way.is_empty() {
@@ -124,7 +100,7 @@ async fn work(store: Store, log: Log, ends: impl EndOffsets, mut arrived: mpsc::
     }
 }
 
-async fn batch(store: &Store, log: &Log, ends: &impl EndOffsets, mut calls: Vec<Call>) {
+async fn batch(store: &Store, log: &Log, ends: &LogEnds, mut calls: Vec<Call>) {
     // Whoever no longer waits has been told that it failed.
     calls.retain(|call| !call.answer.is_closed());
     let span = span_of(&calls);
@@ -132,7 +108,7 @@ async fn batch(store: &Store, log: &Log, ends: &impl EndOffsets, mut calls: Vec<
         Ok(created) => {
             for (call, created) in calls.into_iter().zip(created) {
                 // A caller that has gone finds the alert in its list.
-                let _ = call.answer.send(Ok(created));
+                let _ = call.answer.send(created.ok_or(CreateError::Quota));
             }
         }
         Err(error) => {
@@ -160,31 +136,12 @@ fn span_of(calls: &[Call]) -> Span {
 async fn create(
     store: &Store,
     log: &Log,
-    ends: &impl EndOffsets,
+    ends: &LogEnds,
     calls: &[Call],
-) -> Result<Vec<CreatedAlert>, CreateError> {
+) -> Result<Vec<Option<CreatedAlert>>, CreateError> {
     if calls.is_empty() {
         return Ok(Vec::new());
     }
-    let partitions: BTreeSet<i32> = calls.iter().map(|call| call.wish.partition).collect();
-    let ends = match timeout(LOOK_UP_PATIENCE, ends.end_offsets(&partitions)).await {
-        Ok(ends) => ends.map_err(|error| CreateError::Offsets(format!("{error:#}")))?,
-        Err(_) => return Err(CreateError::Offsets(format!("not within {LOOK_UP_PATIENCE:?}"))),
-    };
-    let mut alerts = Vec::with_capacity(calls.len());
-    for Call { wish, .. } in calls {
-        let partition = wish.partition;
-        let Some(end) = ends.get(&partition) else {
-            return Err(CreateError::Offsets(format!("partition {partition} was left out")));
-        };
-        alerts.push(NewAlert {
-            user_id: wish.user_id,
-            symbol: wish.symbol.clone(),
-            condition: wish.condition,
-            target_price: wish.target_price,
-            partition,
-            armed_offset: *end,
-        });
-    }
+    let alerts = ends.arm(calls.iter().map(|call| &call.wish)).await?;
     Ok(store.create(log, &alerts).await?)
 }

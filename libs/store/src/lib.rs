@@ -16,19 +16,29 @@
 //! of a migration make them anew: `cargo run --release --package testkit --example sqlx_prepare`.
 
 mod alert;
+mod bulk;
+mod change;
 mod changes;
 mod checkpoint;
+mod copy;
 mod create;
 mod creator;
+mod ends;
 mod error;
+mod expire;
 mod fire;
+mod firings;
 mod list;
+mod load;
 mod log;
 mod metrics;
 mod migrate;
 mod news;
 mod outbox;
+mod progress;
+mod quota;
 mod session;
+mod terms;
 mod url;
 
 use std::fmt;
@@ -38,18 +48,23 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-pub use alert::{AlertState, Condition, Status, UserId};
+pub use alert::{Alert, AlertState, Status, UserId};
+pub use change::{ArmedAt, Change, ChangeError, Patch, Target};
 pub use changes::{Cursor, Reader};
 pub use checkpoint::Checkpoint;
-pub use create::{CreatedAlert, NewAlert};
-pub use creator::{CreateError, Creator, EndOffsets, Wish};
+pub use create::{CreatedAlert, NewAlert, Wish};
+pub use creator::{CreateError, Creator};
+pub use ends::{EndOffsets, EndUnknown, LogEnds};
 pub use error::StoreError;
+pub use expire::Expiring;
 pub use fire::NewFiring;
-pub use list::{Filter, ListedAlert};
+pub use firings::{Firing, Of, Place};
+pub use list::Filter;
+pub use load::Loading;
 pub use log::{Log, Rearm};
 pub use metrics::{Call, StoreMetrics};
 pub use news::News;
-pub use outbox::Firing;
+pub use quota::Quota;
 pub use url::DatabaseUrl;
 
 /// Connections at most. PostgreSQL serves a few busy ones faster than many; a call that finds
@@ -68,6 +83,8 @@ pub struct Store {
     address: Arc<str>,
     news: Arc<news::Exchange>,
     metrics: StoreMetrics,
+    /// How many alerts a user may have.
+    quota: Option<Quota>,
 }
 
 impl Store {
@@ -81,7 +98,14 @@ impl Store {
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE_PATIENCE)
             .connect_lazy_with(options.clone());
-        Self { pool, options, address: url.address().into(), news: Arc::default(), metrics }
+        Self {
+            pool,
+            options,
+            address: url.address().into(),
+            news: Arc::default(),
+            metrics,
+            quota: None,
+        }
     }
 
     /// Connections of the pool: all, and of them idle.

@@ -113,6 +113,9 @@ async fn rebuild(
         sqlx::query!("DELETE FROM checkpoints WHERE log_id = $1", before)
             .execute(&mut *transaction)
             .await?;
+        sqlx::query!("DELETE FROM snapshots WHERE log_id = $1", before)
+            .execute(&mut *transaction)
+            .await?;
         let symbols = sqlx::query_scalar!(
             "SELECT DISTINCT symbol FROM alerts WHERE armed_log = $1 AND status IN (1, 2)",
             before
@@ -123,9 +126,11 @@ async fn rebuild(
         let offsets: Vec<i64> = places.iter().map(|place| (rearm.offset)(*place)).collect();
         sqlx::query!(
             "UPDATE alerts SET
-                armed_log = $1, armed_offset = new.armed_offset, partition = new.partition,
+                armed_log = $1, armed_offset = new.armed_offset, armed_index = 0,
+                partition = new.partition, latched = false, asleep_until = NULL,
+                reference_price = NULL, revision = least(revision + 1, 8388607),
                 generation = generation + 1, version = version + 1,
-                changed_xid = pg_current_xact_id()
+                changed_xid = pg_current_xact_id(), changed_at = now()
             FROM unnest($3::text[], $4::integer[], $5::bigint[])
                 AS new (symbol, partition, armed_offset)
             WHERE alerts.symbol = new.symbol AND armed_log = $2 AND status IN (1, 2)",

@@ -6,26 +6,40 @@ use metrics::Histogram;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Create,
+    CreateMany,
+    Change,
+    Get,
     List,
+    Firings,
     Fire,
-    Checkpoint,
+    Advance,
+    Expire,
     Checkpoints,
+    Snapshot,
     Lease,
     Published,
     Waiting,
+    Quota,
     Log,
 }
 
 impl Call {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::Create,
+        Self::CreateMany,
+        Self::Change,
+        Self::Get,
         Self::List,
+        Self::Firings,
         Self::Fire,
-        Self::Checkpoint,
+        Self::Advance,
+        Self::Expire,
         Self::Checkpoints,
+        Self::Snapshot,
         Self::Lease,
         Self::Published,
         Self::Waiting,
+        Self::Quota,
         Self::Log,
     ];
 
@@ -33,13 +47,20 @@ impl Call {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
+            Self::CreateMany => "create_many",
+            Self::Change => "change",
+            Self::Get => "get",
             Self::List => "list",
+            Self::Firings => "firings",
             Self::Fire => "fire",
-            Self::Checkpoint => "checkpoint",
+            Self::Advance => "advance",
+            Self::Expire => "expire",
             Self::Checkpoints => "checkpoints",
+            Self::Snapshot => "snapshot",
             Self::Lease => "lease",
             Self::Published => "published",
             Self::Waiting => "waiting",
+            Self::Quota => "quota",
             Self::Log => "log",
         }
     }

@@ -8,6 +8,7 @@ use crate::{Store, StoreError};
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "alerts", include_str!("../migrations/0001_alerts.sql")),
     (2, "received_at", include_str!("../migrations/0002_received_at.sql")),
+    (3, "conditions", include_str!("../migrations/0003_conditions.sql")),
 ];
 
 /// A large table may have to be rewritten.

@@ -58,6 +58,16 @@ impl News {
         }
         self.due = Instant::now() + RECONCILE_EVERY;
     }
+
+    /// Whether [`next`](Self::next) would return at once; then that is done.
+    pub fn is_due(&mut self) -> bool {
+        let is_due = self.heard.has_changed().unwrap_or(false) || Instant::now() >= self.due;
+        if is_due {
+            self.heard.mark_unchanged();
+            self.due = Instant::now() + RECONCILE_EVERY;
+        }
+        is_due
+    }
 }
 
 impl Store {

@@ -3,11 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::bail;
-use market::Symbol;
-use store::{Condition, CreateError, Creator, EndOffsets, Filter, Wish};
+use store::{CreateError, Creator, EndOffsets, Filter, LogEnds, Wish};
 use tokio::sync::Semaphore;
 
-use crate::support::{Fixture, price, user};
+use crate::support::{Fixture, above, alert};
 
 /// A log whose partitions grow by one with each look-up; a look-up waits for a permit.
 struct Ends {
@@ -49,19 +48,14 @@ impl Desk {
             permits: Arc::clone(&permits),
             begun: Arc::clone(&begun),
         };
-        let (creator, work) = Creator::new(fixture.store.clone(), fixture.log.clone(), ends);
+        let (creator, work) =
+            Creator::new(fixture.store.clone(), fixture.log.clone(), LogEnds::new(ends));
         Self { fixture, creator, end, permits, begun, work: tokio::spawn(work) }
     }
 }
 
 fn wish(user_id: i64, partition: i32) -> Wish {
-    Wish {
-        user_id: user(user_id),
-        symbol: Symbol::new("AAPL").expect("a symbol"),
-        condition: Condition::Above,
-        target_price: price(1.0),
-        partition,
-    }
+    alert(user_id, "AAPL", above(1.0), partition).wish
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +72,7 @@ async fn calls_at_once_share_look_ups_and_each_gets_its_own_answer() {
         let (user, created) = call.await.expect("no panic");
         answers.insert(created.expect("created").id, user);
     }
-    let listed = desk.fixture.store.list(Filter::default(), 0, 1_000).await.expect("a list");
+    let listed = desk.fixture.store.list(&Filter::default(), 0, 1_000).await.expect("a list");
     let stored: BTreeMap<i64, i64> = listed.iter().map(|alert| (alert.id, alert.user_id)).collect();
     assert_eq!(answers, stored);
     let look_ups = desk.end.load(Ordering::SeqCst);
@@ -91,14 +85,9 @@ async fn an_alert_is_armed_where_the_log_ended_after_the_call_was_made() {
     for end in [0, 40, 41, 1_000] {
         desk.end.store(end, Ordering::SeqCst);
         let created = desk.creator.create(wish(1, 2)).await.expect("created");
-        let mut armed = BTreeMap::new();
-        let Fixture { store, log, .. } = &desk.fixture;
-        let each = |alert: store::AlertState| {
-            armed.insert(alert.id, alert.armed_offset);
-        };
-        let mut reader = store.reader().await.expect("connected");
-        reader.armed(log, &[2], each).await.expect("loaded");
-        assert_eq!(armed[&created.id], end);
+        let loaded = desk.fixture.load(&desk.fixture.log, &[2]).await;
+        let armed = loaded.alerts.iter().find(|alert| alert.id == created.id).expect("it is there");
+        assert_eq!((armed.armed_at.offset, armed.armed_at.index), (end, 0));
     }
 }
 
@@ -107,7 +96,7 @@ async fn without_the_end_of_the_log_nothing_is_created() {
     let desk = Desk::new(usize::MAX >> 4).await;
     let refused = desk.creator.create(wish(1, 5)).await.expect_err("refused");
     assert_eq!(refused.to_string(), "cannot read where the log ends: no leader");
-    let listed = desk.fixture.store.list(Filter::default(), 0, 10).await.expect("a list");
+    let listed = desk.fixture.store.list(&Filter::default(), 0, 10).await.expect("a list");
     assert_eq!(listed, []);
     desk.creator.create(wish(1, 4)).await.expect("created: the next one is another matter");
 }
@@ -133,7 +122,7 @@ async fn a_caller_that_left_before_its_batch_finds_nothing_created() {
     }
     // The one that left was before this one in the queue.
     desk.creator.create(wish(4, 0)).await.expect("created");
-    let listed = desk.fixture.store.list(Filter::default(), 0, 10).await.expect("a list");
+    let listed = desk.fixture.store.list(&Filter::default(), 0, 10).await.expect("a list");
     let mut users: Vec<i64> = listed.iter().map(|alert| alert.user_id).collect();
     users.sort_unstable();
     assert_eq!(users, [1, 2, 4]);

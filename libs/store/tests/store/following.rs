@@ -1,6 +1,7 @@
-use store::{Condition, Rearm, Status, StoreError};
+use store::{Rearm, Status, StoreError};
+use triggers::Version;
 
-use crate::support::{Fixture, PARTITIONS, alert, checkpoint, firing, open};
+use crate::support::{Fixture, Loaded, PARTITIONS, above, alert, checkpoint, firing, open};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_that_start_at_once_agree_on_the_tables_and_the_log() {
@@ -46,18 +47,19 @@ async fn another_number_of_partitions_is_another_log() {
 
 #[tokio::test]
 async fn checkpoints_move_forward_only() {
-    let Fixture { store, log, .. } = Fixture::new().await;
+    let fixture = Fixture::new().await;
+    let Fixture { store, log, .. } = &fixture;
     let all: Vec<i32> = (0..PARTITIONS).collect();
-    assert_eq!(store.checkpoints(&log, &all).await.expect("none"), []);
+    assert_eq!(fixture.load(log, &all).await.checkpoints, []);
     let first = [checkpoint(3, 10, "c"), checkpoint(0, 5, "a")];
-    store.checkpoint(&log, &first).await.expect("stored");
+    store.checkpoint(log, &first).await.expect("stored");
     let second = [checkpoint(0, 4, "older"), checkpoint(3, 11, "d"), checkpoint(5, 0, "")];
-    store.checkpoint(&log, &second).await.expect("stored");
-    store.checkpoint(&log, &[checkpoint(3, 11, "the same")]).await.expect("stored");
-    store.checkpoint(&log, &[]).await.expect("nothing");
+    store.checkpoint(log, &second).await.expect("stored");
+    store.checkpoint(log, &[checkpoint(3, 11, "the same")]).await.expect("stored");
+    store.checkpoint(log, &[]).await.expect("nothing");
     let expected = [checkpoint(0, 5, "a"), checkpoint(3, 11, "d"), checkpoint(5, 0, "")];
-    assert_eq!(store.checkpoints(&log, &all).await.expect("stored"), expected);
-    assert_eq!(store.checkpoints(&log, &[1, 3]).await.expect("stored"), expected[1..2]);
+    assert_eq!(fixture.load(log, &all).await.checkpoints, expected);
+    assert_eq!(fixture.load(log, &[1, 3]).await.checkpoints, expected[1..2]);
 }
 
 #[tokio::test]
@@ -65,11 +67,11 @@ async fn a_rebuild_arms_what_is_active_on_a_new_log_and_locks_the_old_one_out() 
     let fixture = Fixture::new().await;
     let Fixture { store, log, .. } = &fixture;
     let alerts = [
-        alert(1, "AAPL", Condition::Above, 1.0, 0),
-        alert(1, "MSFT", Condition::Above, 1.0, 1),
-        alert(1, "AAPL", Condition::Above, 1.0, 0),
+        alert(1, "AAPL", above(1.0), 0),
+        alert(1, "MSFT", above(1.0), 1),
+        alert(1, "AAPL", above(1.0), 0),
     ];
-    let created = store.create(log, &alerts).await.expect("created");
+    let created = fixture.create_all(&alerts).await;
     fixture.fire(store, &[firing(created[2].id)]).await;
     store.checkpoint(log, &[checkpoint(0, 5, "a")]).await.expect("stored");
 
@@ -81,18 +83,16 @@ async fn a_rebuild_arms_what_is_active_on_a_new_log_and_locks_the_old_one_out() 
     assert!(new.id > log.id);
     assert_eq!(store.follow("market_ticks", 12).await.expect("a log"), new);
 
-    let mut armed = Vec::new();
     let all: Vec<i32> = (0..12).collect();
-    let mut reader = store.reader().await.expect("connected");
-    reader.armed(&new, &all, |alert| armed.push(alert)).await.expect("loaded");
-    armed.sort_unstable_by_key(|alert| alert.id);
+    let Loaded { alerts: armed, checkpoints, .. } = fixture.load(&new, &all).await;
     let found: Vec<_> = armed
         .iter()
-        .map(|alert| (alert.id, alert.partition, alert.armed_offset, alert.generation))
+        .map(|alert| (alert.id, alert.partition, alert.armed_at.offset, alert.version))
         .collect();
-    assert_eq!(found, [(created[0].id, 8, 800, 2), (created[1].id, 9, 900, 2)]);
-    assert!(armed.iter().all(|alert| alert.armed_log == new.id && alert.status == Status::Active));
-    assert_eq!(store.checkpoints(&new, &all).await.expect("none"), []);
+    let second = Version { revision: 1, generation: 2 };
+    assert_eq!(found, [(created[0].id, 8, 800, second), (created[1].id, 9, 900, second)]);
+    assert!(armed.iter().all(|alert| alert.status == Status::Active));
+    assert_eq!(checkpoints, []);
 
     // Whoever still runs under the old id.
     assert_eq!(fixture.fire(store, &[firing(created[0].id)]).await, [] as [i64; 0]);
@@ -100,7 +100,7 @@ async fn a_rebuild_arms_what_is_active_on_a_new_log_and_locks_the_old_one_out() 
     assert!(matches!(refused, Err(StoreError::AnotherLog(_))), "{refused:?}");
     let refused = store.create(log, &alerts).await;
     assert!(matches!(refused, Err(StoreError::AnotherLog(_))), "{refused:?}");
-    reader.armed(log, &all, |alert| panic!("{alert:?}")).await.expect("nothing");
+    assert_eq!(fixture.load(log, &all).await.alerts, []);
 }
 
 /// A create that began before a rebuild is armed anew by it, or refused; nothing is in between.
@@ -109,7 +109,7 @@ async fn creates_during_rebuilds_are_never_left_on_an_old_log() {
     let fixture = Fixture::new().await;
     let (store, log) = (fixture.another(), fixture.log.clone());
     let creating = tokio::spawn(async move {
-        let alerts = [alert(1, "AAPL", Condition::Above, 1.0, 0)];
+        let alerts = [alert(1, "AAPL", above(1.0), 0)];
         let mut log = log;
         let mut refused = 0;
         for _ in 0..300 {

@@ -2,8 +2,12 @@
 
 mod alerts;
 mod changes;
+mod changing;
 mod creator;
 mod firing;
 mod following;
 mod outages;
+mod progress;
+mod quotas;
 mod support;
+mod watching;

@@ -31,9 +31,9 @@ async fn a_killed_server_costs_calls_but_no_answer() {
     let server = server.await.expect("it is back");
     let mut news = store.news();
     assert_eq!(fire_until_it_works(&fixture, before[0]).await, [before[0]]);
-    let listed = store.list(Filter::default(), 0, 10).await.expect("a list");
+    let listed = store.list(&Filter::default(), 0, 10).await.expect("a list");
     assert_eq!(listed.iter().map(|alert| alert.id).collect::<Vec<_>>(), before);
-    assert_eq!(store.checkpoints(log, &[0]).await.expect("stored"), [checkpoint(0, 5, "a")]);
+    assert_eq!(fixture.load(log, &[0]).await.checkpoints, [checkpoint(0, 5, "a")]);
     timeout(Duration::from_secs(5), news.next()).await.expect("news goes on");
     stopping.cancel();
     drop(server);
@@ -43,7 +43,7 @@ async fn fire_until_it_works(fixture: &Fixture, id: i64) -> Vec<i64> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match fixture.store.fire(&fixture.log, &[firing(id)]).await {
-            Ok(admitted) => return admitted,
+            Ok(admitted) => return admitted.into_iter().map(|(id, _)| id).collect(),
             Err(error) if Instant::now() > deadline => panic!("{error}"),
             Err(StoreError::Unavailable { .. }) => sleep(Duration::from_millis(20)).await,
             Err(error) => panic!("{error}"),
@@ -97,7 +97,7 @@ async fn a_call_that_is_dropped_does_not_spoil_the_next_one() {
         let stuck = fixture.store.fire(&fixture.log, &firings);
         timeout(Duration::from_millis(20), stuck).await.expect_err("the row is locked");
     }
-    assert_eq!(fixture.store.list(Filter::default(), 0, 10).await.expect("a list").len(), 1);
+    assert_eq!(fixture.store.list(&Filter::default(), 0, 10).await.expect("a list").len(), 1);
     lock.rollback().await.expect("unlocked");
     // The statements that were left behind go on; one of them fires the alert.
     let admitted = fixture.fire(&fixture.store, &[firing(id)]).await;

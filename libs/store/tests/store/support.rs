@@ -1,11 +1,15 @@
 use market::{Place, Price, Sequence, Symbol};
 use store::{
-    Checkpoint, Condition, CreatedAlert, DatabaseUrl, Log, NewAlert, NewFiring, Store,
-    StoreMetrics, UserId,
+    AlertState, Checkpoint, CreatedAlert, Cursor, DatabaseUrl, Log, NewAlert, NewFiring, Store,
+    StoreMetrics, UserId, Wish,
 };
 use testkit::{Postgresql, postgresql};
+use triggers::{Condition, Percent, Repeat, Terms, Version};
 
 pub(crate) const PARTITIONS: i32 = 6;
+
+/// Of an alert that was neither changed nor fired.
+pub(crate) const FIRST: Version = Version { revision: 0, generation: 1 };
 
 /// A store on a database of its own, which follows a topic.
 pub(crate) struct Fixture {
@@ -34,14 +38,62 @@ impl Fixture {
 
     /// `count` alerts of user 1 on AAPL, ABOVE 100.
     pub(crate) async fn create(&self, count: usize) -> Vec<CreatedAlert> {
-        let alerts = vec![alert(1, "AAPL", Condition::Above, 100.0, 0); count];
-        self.store.create(&self.log, &alerts).await.expect("created")
+        self.create_all(&vec![alert(1, "AAPL", above(100.0), 0); count]).await
     }
 
+    pub(crate) async fn create_all(&self, alerts: &[NewAlert]) -> Vec<CreatedAlert> {
+        let created = self.store.create(&self.log, alerts).await.expect("created");
+        created.into_iter().map(|created| created.expect("no quota is set")).collect()
+    }
+
+    /// The ids of those that were admitted, each as often as it was.
     pub(crate) async fn fire(&self, store: &Store, firings: &[NewFiring]) -> Vec<i64> {
-        let mut admitted = store.fire(&self.log, firings).await.expect("fired");
-        admitted.sort_unstable();
-        admitted
+        let admitted = store.fire(&self.log, firings).await.expect("fired");
+        let mut ids: Vec<i64> = admitted.into_iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// What an owner of partitions begins with, its alerts by id.
+    pub(crate) async fn load(&self, log: &Log, partitions: &[i32]) -> Loaded {
+        let mut reader = self.store.reader().await.expect("connected");
+        let mut loading = reader.load(log, partitions).await.expect("looked up");
+        let checkpoints = std::mem::take(&mut loading.checkpoints);
+        let mut alerts = Vec::new();
+        let each = |state: AlertState<&str>| alerts.push(owned(state));
+        loading.armed(partitions, each).await.expect("loaded");
+        let cursor = loading.finish().await.expect("finished");
+        alerts.sort_unstable_by_key(|alert| alert.id);
+        Loaded { alerts, checkpoints, cursor }
+    }
+
+    pub(crate) fn execute(&self, statement: &str) -> String {
+        postgresql().execute(&self.url, statement)
+    }
+}
+
+pub(crate) struct Loaded {
+    pub(crate) alerts: Vec<AlertState>,
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    pub(crate) cursor: Cursor,
+}
+
+pub(crate) fn owned(state: AlertState<&str>) -> AlertState {
+    let AlertState { id, symbol, terms, status, version, partition, armed_at, .. } = state;
+    let AlertState { latched, asleep_until, reference, changed_at, is_judged, .. } = state;
+    AlertState {
+        id,
+        symbol: symbol.to_owned(),
+        terms,
+        status,
+        version,
+        partition,
+        armed_at,
+        latched,
+        asleep_until,
+        reference,
+        changed_at,
+        is_judged,
     }
 }
 
@@ -53,23 +105,40 @@ pub(crate) fn price(price: f64) -> Price {
     Price::new(price).expect("a price")
 }
 
+pub(crate) fn percent(percent: f64) -> Percent {
+    Percent::new(percent).expect("a percent")
+}
+
 pub(crate) fn user(id: i64) -> UserId {
     UserId::new(id).expect("a user id")
 }
 
-pub(crate) fn alert(
-    user_id: i64,
-    symbol: &str,
-    condition: Condition,
-    target_price: f64,
-    partition: i32,
-) -> NewAlert {
+pub(crate) fn above(target: f64) -> Condition {
+    Condition::Above(price(target))
+}
+
+pub(crate) fn below(target: f64) -> Condition {
+    Condition::Below(price(target))
+}
+
+pub(crate) fn once(condition: Condition) -> Terms {
+    Terms::new(condition, None).expect("good terms")
+}
+
+pub(crate) fn every(condition: Condition, cooldown: u32) -> Terms {
+    Terms::new(condition, Some(Repeat { cooldown, hysteresis: None })).expect("good terms")
+}
+
+pub(crate) fn alert(user_id: i64, symbol: &str, condition: Condition, partition: i32) -> NewAlert {
     NewAlert {
-        user_id: user(user_id),
-        symbol: Symbol::new(symbol).expect("a symbol"),
-        condition,
-        target_price: price(target_price),
-        partition,
+        wish: Wish {
+            user_id: user(user_id),
+            symbol: Symbol::new(symbol).expect("a symbol"),
+            terms: once(condition),
+            expires_at: None,
+            note: None,
+            partition,
+        },
         armed_offset: 7,
     }
 }
@@ -79,8 +148,9 @@ pub(crate) fn firing(alert_id: i64) -> NewFiring {
     NewFiring {
         received_at: 1_700_000_000_000_000_000,
         alert_id,
-        generation: 1,
+        version: FIRST,
         price: price(101.5),
+        reference: None,
         trade_time: 1_700_000_000_123,
         partition: 0,
         sequence: Sequence { offset: 42, index: 3 },
