@@ -44,6 +44,8 @@ impl RedisEffect {
 impl Effect for RedisEffect {
     const NAME: &'static str = "redis";
 
+    type Loaded = HashMap<i32, Place>;
+
     async fn connect(&mut self) -> anyhow::Result<()> {
         let retain = self.candle_retention;
         let writer = Writer::connect(&self.redis_addr, &self.topic, self.partitions, retain);
@@ -51,8 +53,16 @@ impl Effect for RedisEffect {
         Ok(())
     }
 
-    async fn begin(&mut self, _: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
-        self.writer()?.places().await
+    fn load(
+        &self,
+        _: &[i32],
+    ) -> impl Future<Output = anyhow::Result<Self::Loaded>> + Send + 'static {
+        let places = self.writer.as_ref().map(Writer::places);
+        async { places.context("not connected to Redis")?.await }
+    }
+
+    fn begin(&mut self, places: Self::Loaded) -> anyhow::Result<HashMap<i32, Place>> {
+        Ok(places)
     }
 
     fn know(&mut self, anew: bool, known: &[Known]) {

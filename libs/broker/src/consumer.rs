@@ -37,6 +37,10 @@ pub type HearsEnds = Box<dyn Fn(i32, i64) + Send + Sync>;
 /// Invariants: no partition is read before `start` named where from, none is given back before
 /// `release`, and no offset is committed that `effected` was not told: what a record does must
 /// have happened before its offset moves.
+///
+/// librdkafka stops all partitions until an assignment is answered, so it is answered at once,
+/// with the new partitions paused: what takes long, such as loading what belongs to them, holds
+/// nobody else up.
 pub struct Consumer {
     client: BaseConsumer<Rebalances>,
     topic: String,
@@ -52,8 +56,8 @@ impl fmt::Debug for Consumer {
 #[derive(Debug)]
 pub enum Next<'a> {
     Record(Record<'a>),
-    /// These partitions are ours: look up where they go on, then `start` them. librdkafka holds
-    /// the others until then.
+    /// These partitions are ours, and are not read yet: look up where they go on, then `start`
+    /// them. The others go on meanwhile.
     Assigned(Vec<i32>),
     /// The group wants these back: finish what was read, tell `effected`, then `release` them.
     Revoked(Vec<i32>),
@@ -131,8 +135,7 @@ impl fmt::Debug for Record<'_> {
 
 /// Collects what the group decides, for the polling thread to act on between two records.
 ///
-/// librdkafka waits for the answering call, which may come later than the callback: that is how
-/// a partition's state can be loaded while the polls go on.
+/// librdkafka waits for the answering call, which may come later than the callback.
 struct Rebalances {
     topic: String,
     hears_ends: HearsEnds,
@@ -248,18 +251,34 @@ impl Consumer {
         let mut events = rebalances.events.lock().unwrap_or_else(PoisonError::into_inner);
         let event = events.pop_front();
         rebalances.pending.store(!events.is_empty(), Ordering::Release);
+        drop(events);
         Some(match event? {
-            Rebalance::Assigned(partitions) => Next::Assigned(partitions),
+            Rebalance::Assigned(partitions) => {
+                if let Err(error) = self.take(&partitions) {
+                    tracing::warn!("cannot take partitions: {error:#}");
+                }
+                Next::Assigned(partitions)
+            }
             Rebalance::Revoked { partitions, lost: false } => Next::Revoked(partitions),
             Rebalance::Revoked { partitions, lost: true } => Next::Lost(partitions),
         })
     }
 
-    /// Begins to read assigned partitions.
+    /// Accepts partitions without reading them.
+    fn take(&self, partitions: &[i32]) -> anyhow::Result<()> {
+        // From the end, which is some requests away: until then nothing is fetched.
+        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::End)))?;
+        self.client.incremental_assign(&list).context("cannot accept partitions")?;
+        self.client.pause(&list).context("cannot hold partitions")
+    }
+
+    /// Begins to read partitions that are assigned, or reads them again from another place.
     pub fn start(&self, places: &[(i32, Start)]) -> anyhow::Result<()> {
         let list =
             self.list(places.iter().map(|(partition, start)| (*partition, (*start).into())))?;
-        self.client.incremental_assign(&list).context("cannot start partitions")
+        self.client.incremental_unassign(&list).context("cannot stop partitions")?;
+        self.client.incremental_assign(&list).context("cannot start partitions")?;
+        self.client.resume(&list).context("cannot start partitions")
     }
 
     /// Gives partitions back. What `effected` was told is committed first.

@@ -63,6 +63,13 @@ impl TopicReader {
         Ok(ends)
     }
 
+    /// The oldest offset that is kept, and the one that the next record will get.
+    pub fn bounds(&self, partition: i32) -> anyhow::Result<(i64, i64)> {
+        self.client
+            .fetch_watermarks(&self.topic, partition, PATIENCE)
+            .with_context(|| format!("cannot read the bounds of partition {partition}"))
+    }
+
     /// Gives the records of a partition from an offset (or where it begins, if that is later) to
     /// before another one, in order, for as long as `each` returns true.
     pub fn read(
@@ -72,7 +79,7 @@ impl TopicReader {
         to: i64,
         mut each: impl FnMut(&Record<'_>) -> bool,
     ) -> anyhow::Result<()> {
-        let (low, high) = self.client.fetch_watermarks(&self.topic, partition, PATIENCE)?;
+        let (low, high) = self.bounds(partition)?;
         let from = from.max(low);
         let to = to.min(high);
         if from >= to {

@@ -16,15 +16,22 @@ pub trait Effect: Send {
     /// What `/readyz` calls it: the server that it needs.
     const NAME: &'static str;
 
+    /// What is stored of partitions that are to be begun.
+    type Loaded: Send + 'static;
+
     /// Connects (again); everything held in memory was forgotten.
     fn connect(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Makes these partitions its own, and tells how far each was followed; one that never was is
-    /// absent. Afterwards `apply` is given their records from there on.
-    fn begin(
-        &mut self,
+    /// Looks up what is stored of partitions, however long that takes: the others go on meanwhile.
+    fn load(
+        &self,
         partitions: &[i32],
-    ) -> impl Future<Output = anyhow::Result<HashMap<i32, Place>>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Self::Loaded>> + Send + 'static;
+
+    /// Makes partitions its own with what was loaded since it connected, and tells how far each
+    /// was followed; one that never was is absent. Afterwards `apply` is given their records from
+    /// there on.
+    fn begin(&mut self, loaded: Self::Loaded) -> anyhow::Result<HashMap<i32, Place>>;
 
     /// Symbols that were numbered since the last batch. With `anew` all numbers have a new
     /// meaning.
@@ -45,6 +52,11 @@ pub trait Effect: Send {
     /// Before partitions are given back in good order: stores what would be missed. Returns as
     /// `apply` does.
     fn end(&mut self, partitions: &[i32]) -> impl Future<Output = anyhow::Result<Places>> + Send;
+
+    /// After the group has been left in good order: what may take a little longer.
+    fn close(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 
     /// Drops what is held of these partitions, or of all.
     fn forget(&mut self, partitions: Option<&[i32]>);

@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use crate::gathering::{Batch, Event, Gathering};
 use crate::lag::Lag;
+use crate::loads::{Found, Loads, look_up};
 use crate::{Effect, Known, Places, batch_span, now};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
@@ -20,7 +21,7 @@ const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration:
 ///
 /// Where the effect's store is away or has lost something, everything in memory is dropped and the
 /// log is read again from what the store has: one way back from every trouble.
-pub(crate) struct Follower<E> {
+pub(crate) struct Follower<E: Effect> {
     effect: E,
     topic: String,
     gathering: Arc<Gathering>,
@@ -28,8 +29,9 @@ pub(crate) struct Follower<E> {
     ready: ReadyFlag,
     /// What the group has given us.
     assigned: BTreeSet<i32>,
-    /// What of it is being read; the rest waits for the store.
+    /// What of it is being read; the rest waits for what is stored of it.
     started: BTreeSet<i32>,
+    loads: Loads<E::Loaded>,
     batch: Batch,
     /// Trades that had gathered when the last batch was taken.
     gathered: Gauge,
@@ -44,6 +46,13 @@ enum End {
     Finished,
     /// Drop everything and begin again from what the store has.
     Again(anyhow::Error),
+}
+
+/// What there is to do next.
+enum Next<L> {
+    Arrived,
+    Found(anyhow::Result<(Found<L>, Vec<i32>)>),
+    Own,
 }
 
 impl<E: Effect> Follower<E> {
@@ -63,6 +72,7 @@ impl<E: Effect> Follower<E> {
             ready,
             assigned: BTreeSet::new(),
             started: BTreeSet::new(),
+            loads: Loads::new(),
             batch: Batch::default(),
             gathered: catalogue::QUEUE.with("queue", "batch").gauge(),
             applied: false,
@@ -120,6 +130,7 @@ impl<E: Effect> Follower<E> {
             consumer.hold(true)?;
             self.gathering.resume();
             self.batch.clear();
+            self.loads.forget_all();
             self.effect.forget(None);
             tokio::select! {
                 () = stopping.cancelled() => {}
@@ -143,16 +154,23 @@ impl<E: Effect> Follower<E> {
 
     async fn follow(&mut self, consumer: &Arc<Consumer>) -> anyhow::Result<End> {
         loop {
-            let own = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                () = self.gathering.arrived() => false,
-                () = self.effect.wait() => true,
+                () = self.gathering.arrived() => Next::Arrived,
+                found = self.loads.next() => Next::Found(found),
+                () = self.effect.wait() => Next::Own,
             };
-            if own {
-                match self.effect.work().await {
-                    Ok(places) => self.effected(consumer, &places),
-                    Err(error) => return recoverable(error),
+            let done = match next {
+                Next::Arrived => Ok(()),
+                Next::Found(found) => {
+                    found.and_then(|(found, waiting)| self.start(found, &waiting, consumer))
                 }
+                Next::Own => {
+                    self.effect.work().await.map(|places| self.effected(consumer, &places))
+                }
+            };
+            if let Err(error) = done {
+                return recoverable(error);
             }
             loop {
                 let event = self.gathering.event();
@@ -210,8 +228,13 @@ impl<E: Effect> Follower<E> {
         match event {
             Event::Assigned(partitions) => {
                 tracing::info!(?partitions, "assigned");
-                self.assigned.extend(&partitions);
-                self.start(&partitions, consumer).await
+                // A rebalance may bring nothing.
+                if !partitions.is_empty() {
+                    self.assigned.extend(&partitions);
+                    let load = self.effect.load(&partitions);
+                    self.loads.begin(partitions, consumer, load);
+                }
+                Ok(())
             }
             Event::Revoked(partitions) => {
                 tracing::info!(?partitions, "given back");
@@ -233,6 +256,7 @@ impl<E: Effect> Follower<E> {
 
     fn give_back(&mut self, partitions: &[i32], consumer: &Consumer) -> anyhow::Result<()> {
         self.effect.forget(Some(partitions));
+        self.loads.forget(partitions);
         self.assigned.retain(|partition| !partitions.contains(partition));
         self.started.retain(|partition| !partitions.contains(partition));
         consumer.release(partitions)?;
@@ -240,59 +264,58 @@ impl<E: Effect> Follower<E> {
         Ok(())
     }
 
-    async fn start(&mut self, partitions: &[i32], consumer: &Arc<Consumer>) -> anyhow::Result<()> {
-        let (starts, remembered) = self.look_up(partitions, consumer).await?;
-        self.gathering.expect(partitions, &remembered);
-        self.started.extend(partitions);
+    /// Begins partitions with what was found of them. Of others that it was found of, too, nothing
+    /// is wanted any more.
+    fn start(
+        &mut self,
+        found: Found<E::Loaded>,
+        waiting: &[i32],
+        consumer: &Consumer,
+    ) -> anyhow::Result<()> {
+        let unwanted = found.partitions.iter().filter(|partition| !waiting.contains(partition));
+        let unwanted: Vec<i32> = unwanted.copied().collect();
+        let (starts, remembered) = self.begin(found, waiting)?;
+        self.effect.forget(Some(&unwanted));
+        self.gathering.expect(waiting, &remembered);
+        self.started.extend(waiting);
         consumer.start(&starts)
     }
 
     /// Reads every partition that is ours again, from what the store has.
     async fn restart(&mut self, consumer: &Arc<Consumer>) -> anyhow::Result<()> {
         let assigned: Vec<i32> = self.assigned.iter().copied().collect();
-        // Whatever can fail comes before the partitions are let go.
-        let (starts, remembered) = self.look_up(&assigned, consumer).await?;
-        self.gathering.park().await;
-        let started: Vec<i32> = std::mem::take(&mut self.started).into_iter().collect();
-        consumer.release(&started)?;
-        self.gathering.expect(&assigned, &remembered);
-        consumer.start(&starts)?;
-        self.started.extend(&assigned);
+        if !assigned.is_empty() {
+            // Whatever can fail comes before the partitions are let go.
+            let load = self.effect.load(&assigned);
+            let found = look_up(assigned.clone(), Arc::clone(consumer), load).await?;
+            let (starts, remembered) = self.begin(found, &assigned)?;
+            self.gathering.park().await;
+            self.started.clear();
+            self.gathering.expect(&assigned, &remembered);
+            consumer.start(&starts)?;
+            self.started.extend(&assigned);
+        }
         consumer.hold(false)?;
         self.gathering.resume();
         Ok(())
     }
 
     /// Where partitions are to be read from, and what must be found there.
-    async fn look_up(
+    fn begin(
         &mut self,
-        partitions: &[i32],
-        consumer: &Arc<Consumer>,
-    ) -> anyhow::Result<(Vec<(i32, Start)>, Vec<(i32, Place)>)> {
-        let (mut starts, mut remembered) = (Vec::new(), Vec::new());
-        if partitions.is_empty() {
-            return Ok((starts, remembered));
-        }
-        let places = self.effect.begin(partitions).await?;
-        let (asked, of) = (Arc::clone(consumer), partitions.to_vec());
-        // These look-ups block.
-        let known = tokio::task::spawn_blocking(move || {
-            let partitions = asked.partitions()?;
-            let committed = asked.committed(&of)?;
-            let bounds = |(partition, committed): (i32, Option<i64>)| {
-                Ok((partition, committed, asked.bounds(partition)?))
-            };
-            let known = committed.into_iter().map(bounds).collect::<anyhow::Result<Vec<_>>>()?;
-            anyhow::Ok((partitions, known))
-        });
-        let (partitions, known) = known.await.context("a look-up panicked")??;
-        if partitions != self.partitions {
+        found: Found<E::Loaded>,
+        wanted: &[i32],
+    ) -> anyhow::Result<(Vec<(i32, Start)>, Places)> {
+        let Found { loaded, of, known, .. } = found;
+        if of != self.partitions {
             // Which partition a symbol is on follows from their number.
-            let before = self.partitions;
-            let reason = format!("it had {before} partitions and has {partitions} now");
+            let reason = format!("it had {} partitions and has {of} now", self.partitions);
             return Err(self.effect.another_log(reason).into());
         }
-        for (partition, committed, bounds) in known {
+        let places = self.effect.begin(loaded)?;
+        let (mut starts, mut remembered) = (Vec::new(), Vec::new());
+        let wanted = known.into_iter().filter(|(partition, ..)| wanted.contains(partition));
+        for (partition, committed, bounds) in wanted {
             let place = places.get(&partition).copied();
             let start = start_of(partition, place, committed, bounds)
                 .map_err(|reason| self.effect.another_log(reason))?;
@@ -309,15 +332,18 @@ impl<E: Effect> Follower<E> {
         let started: Vec<i32> = self.started.iter().copied().collect();
         let places = self.effect.end(&started).await?;
         self.effected(&consumer, &places);
+        let assigned: Vec<i32> = self.assigned.iter().copied().collect();
         let closing = move || {
             consumer.commit()?;
-            consumer.release(&started)
+            consumer.release(&assigned)
         };
-        tokio::task::spawn_blocking(closing).await.context("closing panicked")?
+        tokio::task::spawn_blocking(closing).await.context("closing panicked")??;
+        self.effect.close().await;
+        Ok(())
     }
 }
 
-impl<E> Drop for Follower<E> {
+impl<E: Effect> Drop for Follower<E> {
     fn drop(&mut self) {
         self.gathering.close();
     }

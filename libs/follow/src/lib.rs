@@ -16,6 +16,7 @@ mod effect;
 mod follower;
 mod gathering;
 mod lag;
+mod loads;
 mod poll;
 mod symbols;
 

@@ -68,8 +68,24 @@ pub struct Sequence {
     pub index: u32,
 }
 
+impl Sequence {
+    /// The first place of a record.
+    pub fn of_record(offset: i64) -> Self {
+        Self { offset, index: 0 }
+    }
+
+    /// The first place after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self.index.checked_add(1) {
+            Some(index) => Self { index, ..self },
+            None => Self::of_record(self.offset.saturating_add(1)),
+        }
+    }
+}
+
 /// What decides which of two trades is the later one: event time first, position breaks ties.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp {
     /// Event time, Unix milliseconds.
     pub time: i64,

@@ -75,6 +75,7 @@ catalogue! {
     FIRE_COMMIT: latency_histogram "gostocks_alert_fire_commit_seconds" [] "Time to commit the firings of one batch.";
     CHECKPOINTS: counter "gostocks_alert_checkpoints_total" [] "Checkpoints stored, by round.";
     ALERTS_REWOUND: counter "gostocks_alerts_rewound_total" [] "Alerts armed so late that the log was read again for them.";
+    ALERT_HEARD: latency_histogram "gostocks_alert_heard_seconds" [] "Time from the start of the transaction that made or changed an alert, by PostgreSQL's clock, until it is in its owner's index.";
     OUTBOX: gauge "gostocks_alert_outbox_firings" [] "Firings that are committed and not yet known to be published; at most 100,000 are counted.";
     OUTBOX_AGE: gauge "gostocks_alert_outbox_age_seconds" [] "Age of the oldest of them.";
     POSTGRES_ACQUIRE: latency_histogram "gostocks_postgres_acquire_seconds" [] "Time that a call waited for a connection of the pool.";

@@ -90,23 +90,29 @@ impl Writer {
         Err(Unavailable { address: public(&self.address), reason: reason.into() }.into())
     }
 
-    /// How far Redis has followed each partition; a partition never followed is absent.
-    pub async fn places(&mut self) -> anyhow::Result<HashMap<i32, Place>> {
-        let fields: HashMap<String, String> = redis::cmd("HGETALL")
-            .arg(keys::log(&self.log.topic))
-            .query_async(&mut self.connection)
-            .await
-            .map_err(|error| unavailable(&self.address, &error))?;
-        let mut places = HashMap::new();
-        for (field, text) in &fields {
-            let Some(partition) = field.strip_prefix("partition.") else { continue };
-            let place = partition.parse().ok().zip(log::parse_place(text));
-            let (partition, place) = place.with_context(|| {
-                format!("{} holds {field} = {text:?}, not a place", keys::log(&self.log.topic))
-            })?;
-            places.insert(partition, place);
+    /// How far Redis has followed each partition; a partition never followed is absent. Apart from
+    /// the writer, which may go on meanwhile.
+    pub fn places(
+        &self,
+    ) -> impl Future<Output = anyhow::Result<HashMap<i32, Place>>> + Send + 'static {
+        let (mut connection, address) = (self.connection.clone(), self.address.clone());
+        let key = keys::log(&self.log.topic);
+        async move {
+            let fields: HashMap<String, String> = redis::cmd("HGETALL")
+                .arg(&key)
+                .query_async(&mut connection)
+                .await
+                .map_err(|error| unavailable(&address, &error))?;
+            let mut places = HashMap::new();
+            for (field, text) in &fields {
+                let Some(partition) = field.strip_prefix("partition.") else { continue };
+                let place = partition.parse().ok().zip(log::parse_place(text));
+                let (partition, place) = place
+                    .with_context(|| format!("{key} holds {field} = {text:?}, not a place"))?;
+                places.insert(partition, place);
+            }
+            Ok(places)
         }
-        Ok(places)
     }
 
     /// The stored state of each symbol, in their order.
