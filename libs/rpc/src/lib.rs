@@ -7,6 +7,9 @@
 /// serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// Which fields an update names.
+pub use prost_types::FieldMask;
+
 /// `gostocks.alert`: alerts, and what is on the topic of firings.
 pub mod alert {
     #[allow(clippy::all, missing_debug_implementations, unreachable_pub)]
