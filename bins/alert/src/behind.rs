@@ -3,7 +3,6 @@
 
 use broker::{TopicReader, partition_of};
 use market::Sequence;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use triggers::{Firing, Partition};
 use wire::tick::Decoder;
@@ -25,27 +24,24 @@ pub(crate) struct Stretch {
 pub(crate) struct Rewound {
     pub(crate) partition: i32,
     pub(crate) life: u64,
-    pub(crate) outcome: anyhow::Result<(Partition, Vec<Firing>)>,
+    pub(crate) back: Partition,
+    pub(crate) fired: Vec<Firing>,
 }
 
-/// Evaluates the stretch from where `back` stands, on a thread of its own, and tells `answers`.
-/// Nothing is told where `stop` came first.
+/// Evaluates the stretch from where `back` stands. `None` where `stop` came first. Blocks.
 pub(crate) fn read_again(
-    stretch: Stretch,
+    stretch: &Stretch,
     mut back: Partition,
-    stop: CancellationToken,
-    answers: UnboundedSender<Rewound>,
-) {
-    tokio::task::spawn_blocking(move || {
-        let mut fired = Vec::new();
-        let read = read(&stretch, &mut back, &mut fired, &stop);
-        if !stop.is_cancelled() {
-            let outcome = read.map(|()| (back, fired));
-            let Stretch { partition, life, .. } = stretch;
-            // Where nobody listens any more, nobody needs it.
-            let _ = answers.send(Rewound { partition, life, outcome });
-        }
-    });
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Rewound>> {
+    let mut fired = Vec::new();
+    let read = read(stretch, &mut back, &mut fired, stop);
+    // Where it was stopped nobody asks for what became of it.
+    if stop.is_cancelled() {
+        return Ok(None);
+    }
+    read?;
+    Ok(Some(Rewound { partition: stretch.partition, life: stretch.life, back, fired }))
 }
 
 fn read(
@@ -63,8 +59,8 @@ fn read(
         // symbol's, was put aside.
         if let Ok(tick) = decoder.decode(record.value())
             && partition_of(tick.symbol(), stretch.partitions) == stretch.partition
+            && let Some(symbol) = back.intern(tick.symbol())
         {
-            let symbol = back.intern(tick.symbol());
             for (index, trade) in (0..).zip(tick.trades()) {
                 let sequence = Sequence { offset: record.offset(), index };
                 back.evaluate(symbol, &trade, sequence, fired);

@@ -1,9 +1,10 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::TopicSpec;
 use service::{Configuration, Settings, parse};
-use store::DatabaseUrl;
+use store::{DatabaseUrl, Quota};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -24,6 +25,14 @@ pub struct Config {
     /// How many trades may gather while PostgreSQL is busy. Full means that it is behind: the
     /// polling thread waits, and the log keeps the rest.
     pub batch_trades: usize,
+    /// Where snapshots of partitions are kept.
+    pub snapshots: PathBuf,
+    /// How often each partition's is made anew.
+    pub snapshot_every: Duration,
+    /// How many alerts a user may have.
+    pub quota: Option<Quota>,
+    /// Of alerts that fire again and again.
+    pub min_cooldown: Duration,
 }
 
 impl Config {
@@ -71,6 +80,14 @@ impl Configuration for Config {
             settings.read("KAFKA_FIRINGS_TOPIC", Some("alert_firings"), parse::topic);
         let batch_trades =
             settings.read("BATCH_TRADES", Some("100000"), parse::number(1..=10_000_000));
+        let snapshots = settings.read("ALERT_SNAPSHOTS", Some("snapshots"), parse::text);
+        let period = Duration::from_secs(1)..=Duration::from_secs(86_400);
+        let snapshot_every =
+            settings.read("ALERT_SNAPSHOT_EVERY", Some("60s"), parse::duration_in(period));
+        let quota = settings.optional("ALERT_QUOTA", parse::number(1..=u32::MAX));
+        let cooldowns = Duration::ZERO..=Duration::from_secs(86_400);
+        let min_cooldown =
+            settings.read("ALERT_MIN_COOLDOWN", Some("1s"), parse::duration_in(cooldowns));
         Some(Self {
             address: SocketAddr::new(host?, port?),
             database: database?,
@@ -83,6 +100,10 @@ impl Configuration for Config {
             session_timeout: session_timeout?,
             firings_topic: firings_topic?,
             batch_trades: batch_trades?,
+            snapshots: snapshots?.into(),
+            snapshot_every: snapshot_every?,
+            quota: quota?.map(Quota::new),
+            min_cooldown: min_cooldown?,
         })
     }
 }
@@ -115,6 +136,10 @@ mod tests {
             ("KAFKA_GROUP", ""),
             ("KAFKA_SESSION_TIMEOUT", "1s"),
             ("BATCH_TRADES", "many"),
+            ("ALERT_SNAPSHOTS", ""),
+            ("ALERT_SNAPSHOT_EVERY", "0s"),
+            ("ALERT_QUOTA", "0"),
+            ("ALERT_MIN_COOLDOWN", "-1s"),
         ] {
             let errors = service::settings_of::<Config>(&[(name, value)]).expect_err(name);
             assert_eq!(errors.len(), 1, "{errors:?}");

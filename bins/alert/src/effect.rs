@@ -1,49 +1,71 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use follow::{Batch, Effect, Known, Places};
 use market::{AnotherLog, Place, Symbol};
 use service::catalogue;
-use store::{Cursor, Log, NewFiring, News, Reader, Store, StoreError};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use store::{
+    Checkpoint, Cursor, Expiring, Log, NewFiring, News, Reader, Status, Store, StoreError,
+};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use triggers::{Firing, Partition, SymbolKey};
+use uuid::Uuid;
 
-use crate::another_log;
 use crate::behind::{Rewound, Stretch, read_again};
+use crate::loading::{Loaded, Loader};
 use crate::meters::Meters;
-use crate::owned::{Late, Owned, Rewinding};
+use crate::owned::{Owned, Rewinding};
+use crate::snapshots::Of;
+use crate::tasks::{self, Done, SnapshotJob};
+use crate::{another_log, trouble};
 
-/// What a crash costs at most: so much of the log is evaluated again.
+/// What a crash costs at most: so much of the log is evaluated again, and what was evaluated while
+/// the checkpoint was being stored.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(5);
 
 /// Every trade against the alerts of its symbol; what fires, to PostgreSQL.
 pub(crate) struct AlertEffect {
-    store: Store,
-    log: Log,
+    loader: Loader,
     brokers: String,
     /// Whether PostgreSQL answers, for whoever asks after our health.
     answers: watch::Sender<bool>,
     /// Tells the outbox.
     fired: Arc<Notify>,
     news: News,
-    /// `None` until connected.
+    /// There is news that was not asked about.
+    is_news: bool,
+    /// `None` until connected, and while a task has it.
     reader: Option<Reader>,
-    /// Changes of alerts were heeded up to here, by this reader.
-    cursor: Option<Cursor>,
+    /// Changes of alerts were heeded up to a cursor, by partition and life.
+    heeded: Vec<(Cursor, Vec<(i32, u64)>)>,
     owned: BTreeMap<i32, Owned>,
+    lives: u64,
     /// By symbol number.
     symbols: Vec<Known>,
     /// By symbol number: its key in its partition, in that partition's life.
     keys: Vec<Option<(u64, SymbolKey)>>,
-    lives: u64,
-    rewinds: UnboundedSender<Rewound>,
-    rewound: UnboundedReceiver<Rewound>,
-    arrived: Vec<Rewound>,
+    tasks: JoinSet<anyhow::Result<Done>>,
+    arrived: Vec<anyhow::Result<Done>>,
+    /// Stored, and not told of.
+    stored: Places,
     checkpoint_due: Instant,
+    is_checkpointing: bool,
+    snapshot_every: Duration,
+    /// The next snapshot, and of which partition the last one was.
+    snapshot_due: Instant,
+    snapshotted: i32,
+    is_snapshotting: bool,
+    expired_due: Instant,
+    is_looking_for_expired: bool,
+    /// Those with an earlier expiry were looked at.
+    expired_to: i64,
     meters: Meters,
 }
 
@@ -55,32 +77,48 @@ struct Found {
 
 impl AlertEffect {
     pub(crate) fn new(
-        store: Store,
-        log: Log,
+        loader: Loader,
         brokers: String,
+        snapshot_every: Duration,
         answers: watch::Sender<bool>,
         fired: Arc<Notify>,
     ) -> Self {
-        let (rewinds, rewound) = unbounded_channel();
+        let now = Instant::now();
         Self {
-            news: store.news(),
-            store,
-            log,
+            news: loader.store.news(),
+            loader,
             brokers,
             answers,
             fired,
+            is_news: false,
             reader: None,
-            cursor: None,
+            heeded: Vec::new(),
             owned: BTreeMap::new(),
+            lives: 0,
             symbols: Vec::new(),
             keys: Vec::new(),
-            lives: 0,
-            rewinds,
-            rewound,
+            tasks: JoinSet::new(),
             arrived: Vec::new(),
-            checkpoint_due: Instant::now() + CHECKPOINT_EVERY,
+            stored: Places::new(),
+            checkpoint_due: now + CHECKPOINT_EVERY,
+            is_checkpointing: false,
+            snapshot_every,
+            snapshot_due: now + snapshot_every,
+            snapshotted: -1,
+            is_snapshotting: false,
+            expired_due: now + LOOK_FOR_EXPIRED_EVERY,
+            is_looking_for_expired: false,
+            expired_to: 0,
             meters: Meters::new(),
         }
+    }
+
+    fn store(&self) -> &Store {
+        &self.loader.store
+    }
+
+    fn log(&self) -> &Log {
+        &self.loader.log
     }
 
     /// Evaluates the trades of a batch, in the order of the log.
@@ -93,7 +131,10 @@ impl AlertEffect {
             let Some(owned) = self.owned.get_mut(partition) else { continue };
             let key = match self.keys[number] {
                 Some((life, key)) if life == owned.life => key,
-                _ => key_of(symbol, owned, &mut self.keys[number]),
+                _ => match key_of(symbol, owned, &mut self.keys[number]) {
+                    Some(key) => key,
+                    None => continue,
+                },
             };
             owned.partition.evaluate(key, &gathered.trade, gathered.sequence, &mut fired);
             found.extend(fired.drain(..).map(|firing| Found { partition: *partition, firing }));
@@ -119,8 +160,9 @@ impl AlertEffect {
             .iter()
             .map(|Found { partition, firing }| NewFiring {
                 alert_id: firing.id.0,
-                generation: firing.generation,
+                version: firing.version,
                 price: firing.price,
+                reference: firing.reference,
                 trade_time: firing.timestamp,
                 partition: *partition,
                 sequence: firing.sequence,
@@ -128,7 +170,7 @@ impl AlertEffect {
             })
             .collect();
         let began = Instant::now();
-        let admitted = self.store.fire(&self.log, &firings).await.map_err(trouble)?;
+        let admitted = self.store().fire(self.log(), &firings).await.map_err(trouble)?;
         self.fired.notify_one();
         self.meters.commit_seconds.record(began.elapsed().as_secs_f64());
         self.meters.admitted.increment(admitted.len() as u64);
@@ -137,35 +179,89 @@ impl AlertEffect {
         Ok(())
     }
 
-    /// Heeds what has changed of the alerts since the last time.
-    async fn reconcile(&mut self) -> anyhow::Result<()> {
-        let partitions: Vec<i32> = self.owned.keys().copied().collect();
-        let Some(cursor) = self.cursor.clone().filter(|_| !partitions.is_empty()) else {
-            return Ok(());
-        };
-        let (owned, mut found, mut fired) = (&mut self.owned, Vec::new(), Vec::new());
-        let heed = |row: store::AlertState| {
-            if let Some(owned) = owned.get_mut(&row.partition) {
-                owned.heed(&row, &mut fired);
-                found.extend(
-                    fired.drain(..).map(|firing| Found { partition: row.partition, firing }),
-                );
+    /// Does what a task has made possible.
+    async fn heed(&mut self, done: Done) -> anyhow::Result<()> {
+        match done {
+            Done::Reconciled(news) => self.heed_news(*news).await,
+            Done::Checkpointed(places, job) => {
+                self.checkpointed(places);
+                if let Some(job) = job {
+                    self.is_snapshotting = true;
+                    self.tasks.spawn(job.run());
+                }
+                Ok(())
             }
+            Done::Snapshotted => {
+                self.is_snapshotting = false;
+                Ok(())
+            }
+            Done::Expiring(expiring) => {
+                self.expire(expiring);
+                Ok(())
+            }
+            Done::Rewound(rewound) => self.absorb(*rewound).await,
+            Done::Expired => {
+                self.is_looking_for_expired = false;
+                Ok(())
+            }
+            Done::Nothing => Ok(()),
+        }
+    }
+
+    /// Asks what has changed of the alerts since the last time.
+    fn reconcile_if_due(&mut self) {
+        let ours = |(number, life): &(i32, u64)| {
+            self.owned.get(number).is_some_and(|owned| owned.life == *life)
         };
-        let reader = self.reader.as_mut().context("not connected to PostgreSQL")?;
-        let next = reader.changes(&self.log, &partitions, &cursor, heed).await;
-        let next = next.map_err(trouble)?;
+        self.heeded.retain_mut(|(_, of)| {
+            of.retain(ours);
+            !of.is_empty()
+        });
+        if !self.is_news || self.heeded.is_empty() {
+            return;
+        }
+        if let Some(reader) = self.reader.take() {
+            self.is_news = false;
+            let asked = std::mem::take(&mut self.heeded);
+            self.tasks.spawn(tasks::reconcile(reader, self.log().clone(), asked));
+        }
+    }
+
+    async fn heed_news(&mut self, news: tasks::News) -> anyhow::Result<()> {
+        let tasks::News { reader, of, rows, cursor } = news;
+        self.reader = Some(reader);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+        let (mut found, mut fired) = (Vec::new(), Vec::new());
+        for row in rows {
+            let number = row.partition;
+            let life = of.iter().find(|(asked, _)| *asked == number).map(|(_, life)| *life);
+            let Some(owned) = self.owned.get_mut(&number).filter(|owned| life == Some(owned.life))
+            else {
+                continue;
+            };
+            owned.heed(&row, &mut fired);
+            found.extend(fired.drain(..).map(|firing| Found { partition: number, firing }));
+            if row.status == Status::Active {
+                self.meters.heard.record((now - row.changed_at).max(0) as f64 / 1e6);
+            }
+        }
         self.fire(&found).await?;
-        self.owned.values_mut().for_each(|owned| owned.told(&next));
-        self.cursor = Some(next);
-        self.rewind().await
+        for (number, life) in &of {
+            if let Some(owned) = self.owned.get_mut(number).filter(|owned| owned.life == *life) {
+                owned.told(&cursor);
+            }
+        }
+        self.heeded.push((cursor, of));
+        self.rewind();
+        Ok(())
     }
 
     /// Begins to read the log again where alerts came too late for the recent trades.
-    async fn rewind(&mut self) -> anyhow::Result<()> {
-        let (mut begun, mut found, mut fired) = (Vec::new(), Vec::new(), Vec::new());
+    fn rewind(&mut self) {
+        let mut begun = Vec::new();
         for (number, owned) in &mut self.owned {
-            if let Some((back, Late(alerts))) = owned.rewind(&mut fired) {
+            if let Some((back, alerts)) = owned.rewind() {
                 self.meters.rewound.increment(alerts.len() as u64);
                 let stop = CancellationToken::new();
                 let guard = stop.clone().drop_guard();
@@ -177,34 +273,34 @@ impl AlertEffect {
                 });
                 begun.push((*number, back, stop));
             }
-            found.extend(fired.drain(..).map(|firing| Found { partition: *number, firing }));
         }
         for (number, back, stop) in begun {
             self.read_again(number, back, stop);
         }
-        self.fire(&found).await
     }
 
-    fn read_again(&self, number: i32, back: Partition, stop: CancellationToken) {
+    fn read_again(&mut self, number: i32, back: Partition, stop: CancellationToken) {
         let Some(owned) = self.owned.get(&number) else { return };
         let stretch = Stretch {
             brokers: self.brokers.clone(),
-            topic: self.log.topic.clone(),
-            partitions: self.log.partitions,
+            topic: self.log().topic.clone(),
+            partitions: self.log().partitions,
             partition: number,
             to: owned.partition.next_offset().unwrap_or(0),
             life: owned.life,
         };
-        read_again(stretch, back, stop, self.rewinds.clone());
+        self.tasks.spawn_blocking(move || {
+            let rewound = read_again(&stretch, back, &stop)?;
+            Ok(rewound.map_or(Done::Nothing, |rewound| Done::Rewound(Box::new(rewound))))
+        });
     }
 
     /// Takes over what was found in the past.
     async fn absorb(&mut self, rewound: Rewound) -> anyhow::Result<()> {
-        let Rewound { partition, life, outcome } = rewound;
+        let Rewound { partition, life, mut back, mut fired } = rewound;
         let Some(owned) = self.owned.get_mut(&partition).filter(|owned| owned.life == life) else {
             return Ok(());
         };
-        let (mut back, mut fired) = outcome?;
         let stop = owned.rewinding.as_ref().map(|rewinding| rewinding.stop.clone());
         let caught_up = owned.absorb(&mut back, &mut fired);
         let found: Vec<Found> =
@@ -215,43 +311,113 @@ impl AlertEffect {
         self.fire(&found).await
     }
 
-    /// Stores how far these partitions were evaluated; returns that.
-    async fn checkpoint(&mut self, partitions: &[i32]) -> anyhow::Result<Places> {
-        let ours = |(number, _): &(&i32, &Owned)| partitions.contains(number);
-        let due: Vec<_> = self
-            .owned
-            .iter()
-            .filter(ours)
-            .filter_map(|(number, owned)| owned.checkpoint(*number))
-            .collect();
-        if due.is_empty() {
-            return Ok(Places::new());
+    /// Begins to store how far everything was evaluated.
+    fn checkpoint_if_due(&mut self) {
+        if self.is_checkpointing || Instant::now() < self.checkpoint_due {
+            return;
         }
-        self.store.checkpoint(&self.log, &due).await.map_err(trouble)?;
+        self.checkpoint_due = Instant::now() + CHECKPOINT_EVERY;
+        self.tell_size();
+        let all: Vec<i32> = self.owned.keys().copied().collect();
+        if let Some(checkpoint) = self.checkpoint(&all) {
+            self.is_checkpointing = true;
+            self.tasks.spawn(checkpoint);
+        }
+    }
+
+    /// Stores how far partitions were evaluated. `None` where that is stored already.
+    fn checkpoint(
+        &mut self,
+        partitions: &[i32],
+    ) -> Option<impl Future<Output = anyhow::Result<Done>> + Send + 'static> {
+        let (mut due, mut progress) = (Vec::new(), Vec::new());
+        for (number, owned) in &mut self.owned {
+            if partitions.contains(number) {
+                progress.extend(owned.partition.take_progress());
+                due.extend(owned.checkpoint(*number));
+            }
+        }
+        let job = self.snapshot_if_due(&due);
+        let is_due = !due.is_empty() || !progress.is_empty();
+        let (store, log) = (self.store().clone(), self.log().clone());
+        is_due.then(|| tasks::checkpoint(store, log, progress, due, job))
+    }
+
+    fn checkpointed(&mut self, places: Places) {
+        self.is_checkpointing = false;
         self.meters.checkpoints.increment(1);
-        let places: Places = due.iter().map(|due| (due.partition, due.place)).collect();
         for (number, place) in &places {
             if let Some(owned) = self.owned.get_mut(number) {
                 owned.stored(*place);
             }
         }
-        Ok(places)
+        self.stored.extend(places);
     }
 
-    async fn checkpoint_if_due(&mut self) -> anyhow::Result<Places> {
-        if Instant::now() < self.checkpoint_due {
-            return Ok(Places::new());
-        }
-        let all: Vec<i32> = self.owned.keys().copied().collect();
-        let places = self.checkpoint(&all).await?;
-        self.checkpoint_due = Instant::now() + CHECKPOINT_EVERY;
+    fn tell_size(&self) {
         let partitions = self.owned.values().map(|owned| &owned.partition);
         let (armed, bytes) = partitions.fold((0, 0), |(armed, bytes), partition| {
             (armed + partition.armed(), bytes + partition.bytes())
         });
         self.meters.armed.set(armed as f64);
         self.meters.bytes.set(bytes as f64);
-        Ok(places)
+    }
+
+    /// A snapshot of one of the partitions of which a checkpoint is about to be stored: each has
+    /// its turn once in the period.
+    fn snapshot_if_due(&mut self, checkpoints: &[Checkpoint]) -> Option<Box<SnapshotJob>> {
+        if self.is_snapshotting || Instant::now() < self.snapshot_due {
+            return None;
+        }
+        let after = |checkpoint: &&Checkpoint| checkpoint.partition > self.snapshotted;
+        let next = checkpoints.iter().find(after).or(checkpoints.first())?;
+        let partitions = u32::try_from(self.owned.len()).unwrap_or(u32::MAX).max(1);
+        self.snapshot_due = Instant::now() + self.snapshot_every / partitions;
+        self.snapshotted = next.partition;
+        self.snapshot(next.partition, next.place, next.seen.clone()?)
+    }
+
+    fn snapshot(&self, partition: i32, place: Place, cursor: Cursor) -> Option<Box<SnapshotJob>> {
+        Some(Box::new(SnapshotJob {
+            store: self.store().clone(),
+            snapshots: self.loader.snapshots.clone()?,
+            of: Of { id: Uuid::now_v7(), log: self.log().id, partition, place, cursor },
+            snapshot: self.owned.get(&partition)?.partition.snapshot(),
+        }))
+    }
+
+    fn look_for_expired_if_due(&mut self) {
+        let is_due = Instant::now() >= self.expired_due && !self.is_looking_for_expired;
+        if !is_due || self.owned.is_empty() {
+            return;
+        }
+        self.is_looking_for_expired = true;
+        self.expired_due = Instant::now() + LOOK_FOR_EXPIRED_EVERY;
+        let all = self.owned.keys().copied().collect();
+        let (store, log) = (self.store().clone(), self.log().clone());
+        self.tasks.spawn(tasks::look_for_expired(store, log, all, self.expired_to));
+    }
+
+    /// Of alerts past their expiry by the clock, ends those whose symbol has traded since: no
+    /// trade from before it can come any more.
+    fn expire(&mut self, expiring: Vec<Expiring>) {
+        self.expired_to = match expiring.last() {
+            Some(last) if !Done::is_last(&expiring) => last.expires_at,
+            _ => 0,
+        };
+        let mut expired = expiring;
+        expired.retain(|alert| {
+            let newest = self
+                .owned
+                .get(&alert.partition)
+                .and_then(|owned| owned.partition.newest(&alert.symbol));
+            newest.is_some_and(|newest| newest >= alert.expires_at)
+        });
+        if expired.is_empty() {
+            self.is_looking_for_expired = false;
+        } else {
+            self.tasks.spawn(tasks::expire(self.store().clone(), expired));
+        }
     }
 }
 
@@ -260,65 +426,51 @@ fn key_of(
     symbol: &Symbol,
     owned: &mut Owned,
     remembered: &mut Option<(u64, SymbolKey)>,
-) -> SymbolKey {
-    let key = owned.partition.intern(symbol.as_str());
+) -> Option<SymbolKey> {
+    let key = owned.partition.intern(symbol.as_str())?;
     *remembered = Some((owned.life, key));
-    key
-}
-
-/// The follower looks for [`AnotherLog`] itself.
-fn trouble(error: StoreError) -> anyhow::Error {
-    match error {
-        StoreError::AnotherLog(error) => error.into(),
-        error => error.into(),
-    }
+    Some(key)
 }
 
 impl Effect for AlertEffect {
     const NAME: &'static str = "postgresql";
 
+    type Loaded = Loaded;
+
     async fn connect(&mut self) -> anyhow::Result<()> {
-        let Log { topic, partitions, .. } = &self.log;
-        let log = self.store.follow(topic, *partitions).await.map_err(trouble)?;
-        if log.id != self.log.id {
+        let Log { topic, partitions, .. } = self.log();
+        let log = self.store().follow(topic, *partitions).await.map_err(trouble)?;
+        if log.id != self.log().id {
             let reason = "it was told to follow it anew; start again".to_owned();
             return Err(another_log(topic, reason).into());
         }
-        self.reader = Some(self.store.reader().await.map_err(trouble)?);
+        self.reader = Some(self.store().reader().await.map_err(trouble)?);
         self.answers.send_replace(true);
         Ok(())
     }
 
-    async fn begin(&mut self, partitions: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
-        let stored = self.store.checkpoints(&self.log, partitions).await.map_err(trouble)?;
-        let mut stored: HashMap<i32, _> =
-            stored.into_iter().map(|checkpoint| (checkpoint.partition, checkpoint)).collect();
-        let mut begun = BTreeMap::new();
-        for number in partitions {
+    fn load(
+        &self,
+        partitions: &[i32],
+    ) -> impl Future<Output = anyhow::Result<Loaded>> + Send + 'static {
+        self.loader.clone().load(partitions.to_vec())
+    }
+
+    fn begin(&mut self, loaded: Loaded) -> anyhow::Result<HashMap<i32, Place>> {
+        let Loaded { mut owned, cursor } = loaded;
+        for owned in owned.values_mut() {
             self.lives += 1;
-            begun.insert(*number, Owned::new(*number, stored.remove(number), self.lives));
+            owned.life = self.lives;
         }
-        let began = Instant::now();
-        let (mut alerts, mut fired) = (0_u64, Vec::new());
-        let heed = |row: store::AlertState| {
-            if let Some(owned) = begun.get_mut(&row.partition) {
-                owned.heed(&row, &mut fired);
-                alerts += 1;
-            }
-        };
-        let reader = self.reader.as_mut().context("not connected to PostgreSQL")?;
-        let cursor = reader.armed(&self.log, partitions, heed).await.map_err(trouble)?;
-        if !fired.is_empty() {
-            bail!("an alert fired before a trade was read");
-        }
-        tracing::info!(alerts, seconds = began.elapsed().as_secs_f64(), "loaded");
-        begun.values_mut().for_each(|owned| owned.told(&cursor));
-        // Where others are ours already, their older cursor serves all.
-        self.cursor.get_or_insert(cursor);
+        let of = owned.iter().map(|(number, owned)| (*number, owned.life)).collect();
+        // What has changed since the load is asked about at once.
+        self.heeded.push((cursor, of));
+        self.is_news = true;
         let places =
-            begun.iter().filter_map(|(number, owned)| Some((*number, owned.place?))).collect();
-        self.owned.extend(begun);
-        self.rewind().await?;
+            owned.iter().filter_map(|(number, owned)| Some((*number, owned.place?))).collect();
+        self.owned.extend(owned);
+        self.rewind();
+        self.reconcile_if_due();
         Ok(places)
     }
 
@@ -336,26 +488,61 @@ impl Effect for AlertEffect {
         let found = self.evaluate(batch);
         self.meters.count(batch);
         self.fire(&found).await?;
-        self.checkpoint_if_due().await
+        // While batches come one after the other, nobody waits for what the tasks have done.
+        while let Some(done) = self.tasks.try_join_next() {
+            self.arrived.push(done.context("a task panicked").flatten());
+        }
+        self.work().await
     }
 
     async fn wait(&mut self) {
         tokio::select! {
-            () = self.news.next() => {}
-            Some(rewound) = self.rewound.recv() => self.arrived.push(rewound),
+            () = self.news.next(), if self.reader.is_some() => self.is_news = true,
+            Some(done) = self.tasks.join_next() => {
+                self.arrived.push(done.context("a task panicked").flatten());
+            }
+            () = sleep_until(self.checkpoint_due), if !self.is_checkpointing => {}
         }
     }
 
     async fn work(&mut self) -> anyhow::Result<Places> {
-        for rewound in std::mem::take(&mut self.arrived) {
-            self.absorb(rewound).await?;
+        for done in std::mem::take(&mut self.arrived) {
+            self.heed(done?).await?;
         }
-        self.reconcile().await?;
-        self.checkpoint_if_due().await
+        self.is_news |= self.news.is_due();
+        self.reconcile_if_due();
+        self.checkpoint_if_due();
+        self.look_for_expired_if_due();
+        Ok(std::mem::take(&mut self.stored))
     }
 
     async fn end(&mut self, partitions: &[i32]) -> anyhow::Result<Places> {
-        self.checkpoint(partitions).await
+        // A later one relies on what the one under way says of alerts.
+        while self.is_checkpointing {
+            match self.tasks.join_next().await.context("no task")?.context("a task panicked")?? {
+                Done::Checkpointed(places, _) => self.checkpointed(places),
+                done => self.arrived.push(Ok(done)),
+            }
+        }
+        if let Some(checkpoint) = self.checkpoint(partitions)
+            && let Done::Checkpointed(places, _) = checkpoint.await?
+        {
+            self.checkpointed(places);
+        }
+        Ok(std::mem::take(&mut self.stored))
+    }
+
+    async fn close(&mut self) {
+        let settled = |(number, owned): (&i32, &Owned)| Some((*number, owned.settled()?));
+        let settled: Vec<_> = self.owned.iter().filter_map(settled).collect();
+        for (number, (place, cursor)) in settled {
+            if let Some(job) = self.snapshot(number, place, cursor)
+                && let Err(error) = job.run().await
+            {
+                tracing::warn!("no snapshot: {error:#}");
+                return;
+            }
+        }
     }
 
     fn forget(&mut self, partitions: Option<&[i32]>) {
@@ -363,10 +550,16 @@ impl Effect for AlertEffect {
             Some(partitions) => {
                 self.owned.retain(|number, _| !partitions.contains(number));
             }
-            None => self.owned.clear(),
-        }
-        if self.owned.is_empty() {
-            self.cursor = None;
+            None => {
+                self.owned.clear();
+                self.heeded.clear();
+                self.tasks = JoinSet::new();
+                self.arrived.clear();
+                self.stored.clear();
+                self.reader = None;
+                (self.is_checkpointing, self.is_snapshotting) = (false, false);
+                self.is_looking_for_expired = false;
+            }
         }
     }
 
@@ -381,6 +574,6 @@ impl Effect for AlertEffect {
     }
 
     fn another_log(&self, reason: String) -> AnotherLog {
-        another_log(&self.log.topic, reason)
+        another_log(&self.log().topic, reason)
     }
 }

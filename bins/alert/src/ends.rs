@@ -12,8 +12,8 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) fn new(reader: TopicReader) -> Self {
-        Self { reader: Arc::new(reader) }
+    pub(crate) fn new(reader: Arc<TopicReader>) -> Self {
+        Self { reader }
     }
 }
 

@@ -3,10 +3,12 @@
 //!
 //! ```text
 //! client ─HTTP/2─▶ listen ─▶ guard (count, contain, deadline) ─▶ original │ v1 ─▶ calls ─▶ store
+//!                                                                          └───▶ watch ─▶ store
 //! ```
 //! Keeps no state of its own: any instance serves any alert.
 
 mod calls;
+mod firings;
 mod guard;
 mod input;
 mod listen;
@@ -35,10 +37,13 @@ use original::Original;
 use v1::V1;
 
 pub use calls::Calls;
+pub use firings::Watching;
 pub use listen::Limits;
 
 /// The longest request, in bytes. A longer one is OUT_OF_RANGE.
 const LARGEST_MESSAGE: usize = 64 * 1_024;
+/// Of the service that makes many alerts at once: ten thousand with longish notes.
+const LARGEST_BULK: usize = 4 * 1_024 * 1_024;
 
 /// Serves `calls` until `stopping`; then accepts no more and lets the calls under way finish.
 /// `database` is whether PostgreSQL answers, and what `grpc.health.v1` says of both services.
@@ -48,12 +53,13 @@ const LARGEST_MESSAGE: usize = 64 * 1_024;
 pub async fn serve(
     listener: TcpListener,
     calls: Calls,
+    watching: Watching,
     limits: Limits,
     database: watch::Receiver<bool>,
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
     let health = HealthReporter::new();
-    let router = router(Arc::new(calls), health.clone(), limits.call_timeout)?;
+    let router = router(Arc::new(calls), watching, health.clone(), limits.call_timeout)?;
     tokio::join!(
         listen::listen(listener, router, limits, stopping.clone()),
         tell_health(health, database, stopping),
@@ -63,6 +69,7 @@ pub async fn serve(
 
 fn router(
     calls: Arc<Calls>,
+    watching: Watching,
     health: HealthReporter,
     call_timeout: Duration,
 ) -> anyhow::Result<Router> {
@@ -85,8 +92,8 @@ fn router(
     let health = HealthService::from_health_reporter(health);
     let routes = Routes::default()
         .add_service(
-            AlertServiceServer::new(V1::new(Arc::clone(&calls)))
-                .max_decoding_message_size(LARGEST_MESSAGE),
+            AlertServiceServer::new(V1::new(Arc::clone(&calls), watching))
+                .max_decoding_message_size(LARGEST_BULK),
         )
         .add_service(
             OriginalServer::new(Original::new(calls)).max_decoding_message_size(LARGEST_MESSAGE),

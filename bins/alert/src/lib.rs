@@ -15,9 +15,13 @@ mod config;
 mod effect;
 mod ends;
 pub mod grpc;
+mod loading;
+mod messages;
 mod meters;
 mod outbox;
 mod owned;
+mod snapshots;
+mod tasks;
 mod waiting;
 
 use std::sync::Arc;
@@ -28,7 +32,7 @@ use broker::{ConsumerSettings, Publisher, TopicReader, ensure_topic, partition_o
 use follow::FollowSettings;
 use market::AnotherLog;
 use service::Service;
-use store::{Creator, Log, Rearm, Store, StoreError, StoreMetrics};
+use store::{Creator, Log, LogEnds, Rearm, Store, StoreError, StoreMetrics};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
@@ -36,7 +40,9 @@ pub use config::Config;
 
 use crate::effect::AlertEffect;
 use crate::ends::Ends;
-use crate::grpc::{Calls, Limits};
+use crate::grpc::{Calls, Limits, Watching};
+use crate::loading::Loader;
+use crate::snapshots::Snapshots;
 
 /// How long between two attempts at a PostgreSQL that does not answer.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -52,21 +58,25 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let Some(partitions) = follow::topics(&config.brokers, &specs, &service).await? else {
         return Ok(());
     };
-    let store = Store::new(&config.database, "gostocks alert", meters::store());
-    let Some(log) = follow_log(&store, &config.topic, partitions, &service).await? else {
-        return Ok(());
-    };
+    let mut store = Store::new(&config.database, "gostocks alert", meters::store());
+    let followed = follow_log(&mut store, &config, partitions, &service).await?;
+    let Some(log) = followed else { return Ok(()) };
 
     service.tasks().spawn(store.clone().carry_news(service.stopping()));
-    let ends = Ends::new(TopicReader::new(&config.brokers, &config.topic)?);
-    let (creator, creating) = Creator::new(store.clone(), log.clone(), ends);
+    let topic = Arc::new(TopicReader::new(&config.brokers, &config.topic)?);
+    let ends = LogEnds::new(Ends::new(Arc::clone(&topic)));
+    let (creator, creating) = Creator::new(store.clone(), log.clone(), ends.clone());
     service.tasks().spawn(creating);
     let (answers, database) = watch::channel(true);
     let telling = waiting::tell(store.clone(), creator.clone(), service.stopping());
     service.tasks().spawn(telling);
-    let calls = Calls::new(store.clone(), creator, partitions, database.clone());
+    let (watching, tailing) = Watching::new(store.clone(), service.stopping());
+    service.tasks().spawn(tailing);
+    let (cooldown, asked) = (config.min_cooldown, database.clone());
+    let calls = Calls::new(store.clone(), log.clone(), creator, ends, cooldown, asked);
     let limits = Limits { drain: service.shutdown_timeout() / 2, ..Limits::default() };
-    service.spawn("grpc", grpc::serve(listener, calls, limits, database, service.stopping()));
+    let serving = grpc::serve(listener, calls, watching, limits, database, service.stopping());
+    service.spawn("grpc", serving);
 
     let fired = Arc::new(Notify::new());
     let publisher = Publisher::new(&config.brokers, &config.firings_topic)?;
@@ -75,7 +85,10 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     service.tasks().spawn(publishing);
 
     tracing::info!(%address, "listening");
-    let effect = AlertEffect::new(store, log, config.brokers.clone(), answers, fired);
+    let snapshots = Snapshots::new(&config.snapshots);
+    let loader = Loader { store, log, topic, snapshots };
+    let (brokers, every) = (config.brokers.clone(), config.snapshot_every);
+    let effect = AlertEffect::new(loader, brokers, every, answers, fired);
     let settings = FollowSettings {
         consumer: ConsumerSettings {
             brokers: config.brokers,
@@ -93,8 +106,8 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
 /// Migrates, and learns which log PostgreSQL follows, with patience for one that is still
 /// starting. `None` where the service was told to stop meanwhile.
 async fn follow_log(
-    store: &Store,
-    topic: &str,
+    store: &mut Store,
+    config: &Config,
     partitions: i32,
     service: &Service,
 ) -> anyhow::Result<Option<Log>> {
@@ -102,7 +115,10 @@ async fn follow_log(
     loop {
         let attempt = async {
             store.migrate().await?;
-            store.follow(topic, partitions).await
+            if let Some(quota) = config.quota {
+                store.limit(quota).await?;
+            }
+            store.follow(&config.topic, partitions).await
         };
         let followed = tokio::select! {
             () = stopping.cancelled() => return Ok(None),
@@ -137,6 +153,14 @@ pub async fn rebuild(config: Config, _: Service) -> anyhow::Result<()> {
     let log = store.rebuild(&config.topic, partitions, rearm).await?;
     tracing::info!(topic = config.topic, log = %log.id, "active alerts are armed on the new log");
     Ok(())
+}
+
+/// The follower looks for [`AnotherLog`] itself.
+fn trouble(error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::AnotherLog(error) => error.into(),
+        error => error.into(),
+    }
 }
 
 /// PostgreSQL follows another log than the one that this program began with.

@@ -16,6 +16,7 @@ pub(crate) struct Meters {
     pub(crate) commit_seconds: Histogram,
     pub(crate) checkpoints: Counter,
     pub(crate) rewound: Counter,
+    pub(crate) heard: Histogram,
     evaluated: Histogram,
     fired: Histogram,
 }
@@ -36,6 +37,7 @@ impl Meters {
             commit_seconds: catalogue::FIRE_COMMIT.histogram(),
             checkpoints: catalogue::CHECKPOINTS.counter(),
             rewound: catalogue::ALERTS_REWOUND.counter(),
+            heard: catalogue::ALERT_HEARD.histogram(),
             evaluated: stage("evaluated"),
             fired: stage("fired"),
         }

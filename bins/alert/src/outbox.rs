@@ -5,11 +5,12 @@ use broker::{Publication, Publisher};
 use follow::{now, seconds};
 use metrics::{Counter, Histogram};
 use prost::Message;
-use rpc::alert::v1::{AlertCondition, Firing, Position};
 use service::catalogue;
-use store::{Condition, Store};
+use store::Store;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use crate::messages;
 
 /// Firings leased at once.
 const FIRINGS: u32 = 1_000;
@@ -84,7 +85,7 @@ async fn round(
     }
     let encoded: Vec<(String, Vec<u8>)> = firings
         .iter()
-        .map(|firing| (firing.id.to_string(), message(firing).encode_to_vec()))
+        .map(|firing| (firing.id.to_string(), messages::firing(firing).encode_to_vec()))
         .collect();
     let records = firings.iter().zip(&encoded).map(|(firing, (id, value))| Publication {
         key: firing.symbol.as_bytes(),
@@ -96,29 +97,4 @@ async fn round(
     let ids: Vec<i64> = firings.iter().map(|firing| firing.id).collect();
     store.published(&ids).await?;
     Ok(ids.len())
-}
-
-fn message(firing: &store::Firing) -> Firing {
-    let condition = match firing.condition {
-        Condition::Above => AlertCondition::Above,
-        Condition::Below => AlertCondition::Below,
-    };
-    Firing {
-        id: firing.id,
-        alert_id: firing.alert_id,
-        generation: firing.generation,
-        user_id: firing.user_id,
-        symbol: firing.symbol.clone(),
-        condition: condition.into(),
-        target_price: firing.target_price.get(),
-        price: firing.price.get(),
-        trade_time: firing.trade_time,
-        position: Some(Position {
-            log_id: firing.log_id.to_string(),
-            partition: firing.partition,
-            offset: firing.sequence.offset,
-            index: firing.sequence.index,
-        }),
-        fired_at: firing.fired_at,
-    }
 }

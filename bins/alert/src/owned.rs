@@ -1,12 +1,12 @@
 use std::collections::HashSet;
 
-use market::Place;
-use store::{AlertState, Checkpoint, Condition, Cursor, Status};
+use market::{Place, Sequence};
+use store::{AlertState, Checkpoint, Cursor, Status};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use triggers::{AlertId, Armed, Arming, Firing, Partition};
+use triggers::{AlertId, Armed, Arming, Firing, Partition, Version};
 
 /// The newest trades that are kept to judge alerts that come late, a partition.
-const RECENT_TRADES: usize = 65_536;
+pub(crate) const RECENT_TRADES: usize = 65_536;
 
 /// A partition of the log that is ours to evaluate.
 pub(crate) struct Owned {
@@ -18,19 +18,23 @@ pub(crate) struct Owned {
     /// The one of the last checkpoint.
     stored: Option<Place>,
     /// Every alert seen from here is in the index, or has fired.
-    pub(crate) seen: Option<Cursor>,
+    seen: Option<Cursor>,
+    /// Where the checkpoint ended that this was restored from, if it was.
+    restored_to: Option<Sequence>,
     /// Alerts that came too late for the recent trades, until the log has been read again.
-    late: HashSet<(AlertId, i32)>,
+    late: HashSet<(AlertId, Version)>,
     /// Those of them for which that has not begun.
     behind: Vec<(String, Armed)>,
     pub(crate) rewinding: Option<Rewinding>,
+    /// An alert that cannot be told apart was passed over: said once.
+    is_full: bool,
 }
 
 /// The log is being read again for some late alerts.
 pub(crate) struct Rewinding {
-    pub(crate) alerts: Vec<(AlertId, i32)>,
+    pub(crate) alerts: Vec<(AlertId, Version)>,
     /// What has been disarmed since it began.
-    pub(crate) disarmed: Vec<(AlertId, i32)>,
+    pub(crate) disarmed: Vec<(AlertId, Version)>,
     pub(crate) stop: CancellationToken,
     /// Ends the reading with the ownership.
     pub(crate) _guard: DropGuard,
@@ -38,7 +42,7 @@ pub(crate) struct Rewinding {
 
 impl Owned {
     /// As of a checkpoint; without one, from where the log begins.
-    pub(crate) fn new(number: i32, checkpoint: Option<Checkpoint>, life: u64) -> Self {
+    pub(crate) fn restored(number: i32, checkpoint: Option<&Checkpoint>) -> Self {
         let restored = checkpoint.and_then(|checkpoint| {
             match Partition::restore(&checkpoint.history, RECENT_TRADES) {
                 Ok(partition) => Some((partition, checkpoint)),
@@ -52,54 +56,80 @@ impl Owned {
                 }
             }
         });
-        let (partition, place, seen) = match restored {
-            Some((partition, checkpoint)) => (partition, Some(checkpoint.place), checkpoint.seen),
-            None => (Partition::new(RECENT_TRADES), None, None),
-        };
+        match restored {
+            Some((partition, checkpoint)) => {
+                let end = Sequence::of_record(checkpoint.place.offset + 1);
+                let (place, seen) = (Some(checkpoint.place), checkpoint.seen.clone());
+                Self { restored_to: Some(end), ..Self::new(partition, place, seen) }
+            }
+            None => Self::new(Partition::new(RECENT_TRADES), None, None),
+        }
+    }
+
+    /// With its alerts, as of a snapshot.
+    pub(crate) fn kept(partition: Partition, place: Place, cursor: Cursor) -> Self {
+        Self::new(partition, Some(place), Some(cursor))
+    }
+
+    fn new(partition: Partition, place: Option<Place>, seen: Option<Cursor>) -> Self {
         Self {
             partition,
-            life,
+            life: 0,
             place,
             stored: place,
             seen,
+            restored_to: None,
             late: HashSet::new(),
             behind: Vec::new(),
             rewinding: None,
+            is_full: false,
         }
     }
 
     /// Heeds an alert's row as it is now.
-    pub(crate) fn heed(&mut self, row: &AlertState, fired: &mut Vec<Firing>) {
-        let id = AlertId(row.id);
+    pub(crate) fn heed<S: AsRef<str>>(&mut self, row: &AlertState<S>, fired: &mut Vec<Firing>) {
+        let (id, version) = (AlertId(row.id), row.version);
         if row.status != Status::Active {
-            self.disarm(id, row.generation);
+            self.disarm(id, version);
             return;
         }
-        let condition = match row.condition {
-            Condition::Above => triggers::Condition::Above(row.target_price),
-            Condition::Below => triggers::Condition::Below(row.target_price),
+        let judged_to = self.restored_to.filter(|_| row.is_judged).unwrap_or(row.armed_at);
+        let armed = Armed {
+            id,
+            version,
+            terms: row.terms,
+            armed_at: row.armed_at,
+            judged_to: judged_to.max(row.armed_at),
+            latched: row.latched,
+            asleep_until: row.asleep_until.unwrap_or(i64::MIN),
+            reference: row.reference,
         };
-        let armed = Armed { id, generation: row.generation, condition, armed_at: row.armed_offset };
-        match self.partition.arm(&row.symbol, armed, fired) {
+        match self.partition.arm(row.symbol.as_ref(), armed, fired) {
             Arming::Armed | Arming::Fired => {}
             Arming::Behind { .. } => {
-                if self.late.insert((id, row.generation)) {
-                    self.behind.push((row.symbol.clone(), armed));
+                if self.late.insert((id, version)) {
+                    self.behind.push((row.symbol.as_ref().to_owned(), armed));
+                }
+            }
+            Arming::TooManySymbols => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    let symbol = row.symbol.as_ref();
+                    tracing::error!(symbol, "too many symbols: an alert is not evaluated");
                 }
             }
         }
     }
 
-    fn disarm(&mut self, id: AlertId, generation: i32) {
-        self.partition.disarm(id, generation);
+    fn disarm(&mut self, id: AlertId, version: Version) {
+        self.partition.disarm(id, version);
         if let Some(rewinding) = &mut self.rewinding {
-            rewinding.disarmed.push((id, generation));
+            rewinding.disarmed.push((id, version));
         }
         let late = &mut self.late;
         self.behind.retain(|(_, armed)| {
-            let stays = armed.id != id || armed.generation > generation;
+            let stays = armed.id != id || armed.version > version;
             if !stays {
-                late.remove(&(armed.id, armed.generation));
+                late.remove(&(armed.id, armed.version));
             }
             stays
         });
@@ -115,26 +145,26 @@ impl Owned {
 
     /// The late alerts for which the log is to be read again, and the partition as it was before
     /// them. `None` while another reading is under way, or where there are none.
-    pub(crate) fn rewind(&mut self, fired: &mut Vec<Firing>) -> Option<(Partition, Late)> {
+    pub(crate) fn rewind(&mut self) -> Option<(Partition, Vec<(AlertId, Version)>)> {
         if self.rewinding.is_some() {
             return None;
         }
-        let from = self.behind.iter().map(|(_, armed)| armed.armed_at).min()?;
+        let from = self.behind.iter().map(|(_, armed)| armed.judged_to.offset).min()?;
         let mut back = self.partition.rewind(from);
-        let mut alerts = Vec::with_capacity(self.behind.len());
+        let (mut alerts, mut fired) = (Vec::with_capacity(self.behind.len()), Vec::new());
         for (symbol, armed) in self.behind.drain(..) {
-            alerts.push((armed.id, armed.generation));
-            // Each is armed ahead of where the rewound one stands.
-            let _ = back.arm(&symbol, armed, fired);
+            alerts.push((armed.id, armed.version));
+            // Each is armed ahead of where the rewound one stands: none fires here.
+            let _ = back.arm(&symbol, armed, &mut fired);
         }
-        Some((back, Late(alerts)))
+        Some((back, alerts))
     }
 
     /// Takes over what a rewound partition has found. False where it has not caught up.
     pub(crate) fn absorb(&mut self, back: &mut Partition, fired: &mut Vec<Firing>) -> bool {
         let Some(rewinding) = &mut self.rewinding else { return true };
-        for (id, generation) in rewinding.disarmed.drain(..) {
-            back.disarm(id, generation);
+        for (id, version) in rewinding.disarmed.drain(..) {
+            back.disarm(id, version);
         }
         if !self.partition.absorb(back, fired) {
             return false;
@@ -156,7 +186,10 @@ impl Owned {
     pub(crate) fn stored(&mut self, place: Place) {
         self.stored = Some(place);
     }
-}
 
-/// The ids and generations of alerts that came late.
-pub(crate) struct Late(pub(crate) Vec<(AlertId, i32)>);
+    /// Where everything so far is stored: how far that is, and as of which changes of alerts.
+    pub(crate) fn settled(&self) -> Option<(Place, Cursor)> {
+        let place = self.place.filter(|_| self.place == self.stored)?;
+        Some((place, self.seen.clone()?))
+    }
+}

@@ -16,9 +16,18 @@ use tracing::Instrument;
 use super::span;
 
 /// The methods that have series of their own; any other path is a client's to invent.
-const METHODS: [&str; 4] = [
+const METHODS: [&str; 13] = [
     "gostocks.alert.v1.AlertService/CreateAlert",
+    "gostocks.alert.v1.AlertService/CreateAlerts",
+    "gostocks.alert.v1.AlertService/GetAlert",
     "gostocks.alert.v1.AlertService/GetAlerts",
+    "gostocks.alert.v1.AlertService/UpdateAlert",
+    "gostocks.alert.v1.AlertService/PauseAlert",
+    "gostocks.alert.v1.AlertService/ResumeAlert",
+    "gostocks.alert.v1.AlertService/RearmAlert",
+    "gostocks.alert.v1.AlertService/DeleteAlert",
+    "gostocks.alert.v1.AlertService/GetFirings",
+    "gostocks.alert.v1.AlertService/WatchFirings",
     "alert.AlertService/CreateAlert",
     "alert.AlertService/GetAlerts",
 ];
@@ -32,7 +41,8 @@ pub(crate) struct Guard {
     /// Of a call that brings no deadline, and of one whose own is later.
     timeout: Duration,
     in_flight: Gauge,
-    methods: [Method; METHODS.len() + 1],
+    methods: [Method; METHODS.len()],
+    other: Method,
 }
 
 #[derive(Debug)]
@@ -63,15 +73,17 @@ impl Method {
 
 impl Guard {
     pub(crate) fn new(timeout: Duration) -> Self {
-        let [a, b, c, d] = METHODS.map(Method::new);
-        let methods = [a, b, c, d, Method::new(OTHER)];
-        Self { timeout, in_flight: catalogue::GRPC_IN_FLIGHT.gauge(), methods }
+        Self {
+            timeout,
+            in_flight: catalogue::GRPC_IN_FLIGHT.gauge(),
+            methods: METHODS.map(Method::new),
+            other: Method::new(OTHER),
+        }
     }
 
     fn method(&self, path: &str) -> &Method {
         let name = path.strip_prefix('/').unwrap_or(path);
-        let known = METHODS.iter().position(|method| *method == name);
-        &self.methods[known.unwrap_or(METHODS.len())]
+        self.methods.iter().find(|method| method.name == name).unwrap_or(&self.other)
     }
 }
 

@@ -2,66 +2,306 @@
 
 use broker::partition_of;
 use market::{Price, Symbol};
-use store::{Condition, Filter, UserId, Wish};
+use rpc::alert::v1::{AlertCondition, AlertStatus, CreateAlertRequest, Repeat as RepeatMessage};
+use store::{Filter, Status as AlertState, UserId, Wish};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use triggers::{Condition, Percent, PriceRange, Repeat, Terms, TermsError};
 
-/// What a page token begins with: the list is in the order of ids. Another order would have
-/// another letter.
-const BY_ID: char = 'i';
+/// What a page token of alerts begins with: the list is in the order of ids. Another order would
+/// have another letter.
+pub(crate) const BY_ID: char = 'i';
+/// Of firings: the newest first.
+pub(crate) const NEWEST_FIRST: char = 'n';
 
-/// An alert as either service receives it. `condition` is `None` where it is no known one.
-#[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) user_id: i64,
-    pub(crate) symbol: &'a str,
-    pub(crate) condition: Option<Condition>,
-    pub(crate) target_price: f64,
+/// What is meant where a request does not say.
+const DEFAULT_COOLDOWN: i64 = 60_000;
+/// 30 days.
+const MAX_COOLDOWN: i64 = 30 * 86_400_000;
+/// The year 2200: before it, as for trades.
+const END_OF_TIME: i64 = 7_258_118_400_000;
+const MAX_NOTE: usize = 1_024;
+
+/// What is wrong with a field, and its name.
+pub(crate) type Wrong = Vec<(&'static str, String)>;
+
+/// What a request is held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Of the topic.
+    pub(crate) partitions: i32,
+    /// Milliseconds.
+    pub(crate) min_cooldown: i64,
+    /// Unix milliseconds.
+    pub(crate) now: i64,
 }
 
-impl Wanted<'_> {
+impl Rules {
     /// # Errors
     /// INVALID_ARGUMENT, with every field that is wrong and the reason.
-    pub(crate) fn check(self, partitions: i32) -> Result<Wish, Status> {
-        let user_id = UserId::new(self.user_id).ok_or(MUST_BE_POSITIVE);
-        let symbol = Symbol::new(self.symbol).map_err(|error| error.to_string());
-        let condition = self.condition.ok_or("must be ABOVE or BELOW");
-        let target_price = Price::new(self.target_price).ok_or(MUST_BE_FINITE);
-        match (user_id, symbol, condition, target_price) {
-            (Ok(user_id), Ok(symbol), Ok(condition), Ok(target_price)) => {
-                let partition = partition_of(symbol.as_str(), partitions);
-                Ok(Wish { user_id, symbol, condition, target_price, partition })
+    pub(crate) fn wish(&self, request: CreateAlertRequest) -> Result<Wish, Status> {
+        let mut wrong = Wrong::new();
+        let condition = condition_of(request.condition);
+        let condition = ConditionFields::of(&request).read(condition, &mut wrong);
+        self.finish(request, condition, wrong)
+    }
+
+    /// As the original's clients send it.
+    ///
+    /// # Errors
+    /// As [`wish`](Self::wish).
+    pub(crate) fn plain_wish(
+        &self,
+        user_id: i64,
+        symbol: String,
+        condition: Option<AlertCondition>,
+        target_price: f64,
+    ) -> Result<Wish, Status> {
+        let request = CreateAlertRequest { user_id, symbol, target_price, ..Default::default() };
+        let mut wrong = Wrong::new();
+        if condition.is_none() {
+            wrong.push(("condition", "must be ABOVE or BELOW".to_owned()));
+        }
+        // The price is looked at, too, whatever the condition.
+        let of_price = condition.unwrap_or(AlertCondition::Above);
+        let condition = ConditionFields::of(&request).read(Some(of_price), &mut wrong);
+        self.finish(request, condition, wrong)
+    }
+
+    fn finish(
+        &self,
+        request: CreateAlertRequest,
+        condition: Option<Condition>,
+        mut wrong: Wrong,
+    ) -> Result<Wish, Status> {
+        let user_id = UserId::new(request.user_id);
+        if user_id.is_none() {
+            wrong.push(("user_id", "must be positive".to_owned()));
+        }
+        let symbol = Symbol::new(&request.symbol);
+        let symbol = symbol.map_err(|error| wrong.push(("symbol", error.to_string()))).ok();
+        let repeat = self.repeat(request.repeat, &mut wrong);
+        let terms = condition.and_then(|condition| terms(condition, repeat, &mut wrong));
+        let expires_at = self.expiry(request.expires_at, &mut wrong);
+        let note = note(request.note, &mut wrong);
+        match (user_id, symbol, terms) {
+            (Some(user_id), Some(symbol), Some(terms)) if wrong.is_empty() => {
+                let partition = partition_of(symbol.as_str(), self.partitions);
+                Ok(Wish { user_id, symbol, terms, expires_at, note, partition })
             }
-            (user_id, symbol, condition, target_price) => {
-                let wrong = [
-                    ("user_id", user_id.err().map(str::to_owned)),
-                    ("symbol", symbol.err()),
-                    ("condition", condition.err().map(str::to_owned)),
-                    ("target_price", target_price.err().map(str::to_owned)),
-                ];
-                let wrong = wrong.into_iter().filter_map(|(field, why)| Some((field, why?)));
-                Err(invalid(wrong.collect()))
+            _ => Err(invalid(wrong)),
+        }
+    }
+
+    pub(crate) fn repeat(
+        &self,
+        repeat: Option<RepeatMessage>,
+        wrong: &mut Wrong,
+    ) -> Option<Repeat> {
+        let RepeatMessage { cooldown_ms, hysteresis_percent } = repeat?;
+        let cooldown = cooldown_ms.unwrap_or(DEFAULT_COOLDOWN.max(self.min_cooldown));
+        if !(self.min_cooldown..=MAX_COOLDOWN).contains(&cooldown) {
+            let least = self.min_cooldown;
+            let why = format!("must be from {least} to {MAX_COOLDOWN}");
+            wrong.push(("repeat.cooldown_ms", why));
+        }
+        let hysteresis = match hysteresis_percent {
+            0.0 => None,
+            percent => {
+                let percent = Percent::new(percent);
+                if percent.is_none() {
+                    let why = "must be 0, or from 0.001 to 50, with at most three decimals";
+                    wrong.push(("repeat.hysteresis_percent", why.to_owned()));
+                }
+                percent
             }
+        };
+        Some(Repeat { cooldown: u32::try_from(cooldown).unwrap_or_default(), hysteresis })
+    }
+
+    pub(crate) fn expiry(&self, expires_at: Option<i64>, wrong: &mut Wrong) -> Option<i64> {
+        let expires_at = expires_at?;
+        if !(self.now + 1..END_OF_TIME).contains(&expires_at) {
+            let why = "must be in the future, in Unix milliseconds, and before the year 2200";
+            wrong.push(("expires_at", why.to_owned()));
+        }
+        Some(expires_at)
+    }
+}
+
+/// Past its edge: one that is known.
+pub(crate) fn condition_of(number: i32) -> Option<AlertCondition> {
+    let condition = AlertCondition::try_from(number).ok();
+    condition.filter(|condition| *condition != AlertCondition::Unspecified)
+}
+
+/// The fields of which a condition takes some.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConditionFields {
+    pub(crate) target_price: f64,
+    pub(crate) lower_price: f64,
+    pub(crate) upper_price: f64,
+    pub(crate) percent: f64,
+}
+
+impl ConditionFields {
+    fn of(request: &CreateAlertRequest) -> Self {
+        let CreateAlertRequest { target_price, lower_price, upper_price, percent, .. } = *request;
+        Self { target_price, lower_price, upper_price, percent }
+    }
+
+    pub(crate) fn read(
+        self,
+        condition: Option<AlertCondition>,
+        wrong: &mut Wrong,
+    ) -> Option<Condition> {
+        use AlertCondition::{
+            Above, Below, Crosses, CrossesAbove, CrossesBelow, EntersRange, FallsPercent,
+            LeavesRange, RisesPercent, TrailingDrop, TrailingRise, Unspecified,
+        };
+        let Some(condition) = condition else {
+            wrong.push(("condition", "must be one of the conditions".to_owned()));
+            return None;
+        };
+        let line = self.price("target_price", self.target_price);
+        let range = || {
+            let lower = self.price("lower_price", self.lower_price)?;
+            let upper = self.price("upper_price", self.upper_price)?;
+            PriceRange::new(lower, upper)
+                .ok_or_else(|| ("upper_price", "must be above lower_price".to_owned()))
+        };
+        let share = || {
+            Percent::new(self.percent).ok_or_else(|| {
+                let why = "must be from 0.001 to 1000000, with at most three decimals";
+                ("percent", why.to_owned())
+            })
+        };
+        let (read, takes): (_, &[&str]) = match condition {
+            Above => (line.map(Condition::Above), &["target_price"]),
+            Below => (line.map(Condition::Below), &["target_price"]),
+            CrossesAbove => (line.map(Condition::CrossesAbove), &["target_price"]),
+            CrossesBelow => (line.map(Condition::CrossesBelow), &["target_price"]),
+            Crosses => (line.map(Condition::Crosses), &["target_price"]),
+            EntersRange => (range().map(Condition::EntersRange), &["lower_price", "upper_price"]),
+            LeavesRange => (range().map(Condition::LeavesRange), &["lower_price", "upper_price"]),
+            RisesPercent => (share().map(Condition::RisesPercent), &["percent"]),
+            FallsPercent => (share().map(Condition::FallsPercent), &["percent"]),
+            TrailingDrop => (share().map(Condition::TrailingDrop), &["percent"]),
+            TrailingRise => (share().map(Condition::TrailingRise), &["percent"]),
+            Unspecified => (Err(("condition", "must be one of the conditions".to_owned())), &[]),
+        };
+        for (field, value) in [
+            ("target_price", self.target_price),
+            ("lower_price", self.lower_price),
+            ("upper_price", self.upper_price),
+            ("percent", self.percent),
+        ] {
+            if value != 0.0 && !takes.contains(&field) {
+                wrong.push((field, "the condition takes none".to_owned()));
+            }
+        }
+        read.map_err(|why| wrong.push(why)).ok()
+    }
+
+    fn price(self, field: &'static str, price: f64) -> Result<Price, (&'static str, String)> {
+        Price::new(price).ok_or_else(|| (field, "must be positive and finite".to_owned()))
+    }
+}
+
+/// A condition and how it repeats, if they are good together.
+pub(crate) fn terms(
+    condition: Condition,
+    repeat: Option<Repeat>,
+    wrong: &mut Wrong,
+) -> Option<Terms> {
+    let terms = Terms::new(condition, repeat);
+    terms.map_err(|error| wrong.push((field_of(error), error.to_string()))).ok()
+}
+
+pub(crate) fn field_of(error: TermsError) -> &'static str {
+    match error {
+        TermsError::FallsToNothing => "percent",
+        TermsError::NeedlessHysteresis | TermsError::WideHysteresis | TermsError::NarrowRange => {
+            "repeat.hysteresis_percent"
         }
     }
 }
 
-const MUST_BE_POSITIVE: &str = "must be positive";
-const MUST_BE_FINITE: &str = "must be positive and finite";
+/// A note; none where it is empty.
+pub(crate) fn note(note: String, wrong: &mut Wrong) -> Option<String> {
+    let is_odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if note.chars().count() > MAX_NOTE || note.contains(is_odd) {
+        let why = format!("must be at most {MAX_NOTE} characters, without control characters");
+        wrong.push(("note", why));
+    }
+    (!note.is_empty()).then_some(note)
+}
+
+/// Whose: anybody's where it is 0.
+///
+/// # Errors
+/// INVALID_ARGUMENT.
+pub(crate) fn owner(user_id: i64) -> Result<Option<UserId>, Status> {
+    match user_id {
+        0 => Ok(None),
+        id => Ok(Some(UserId::new(id).ok_or_else(|| {
+            invalid(vec![("user_id", "must be positive, or 0 for everybody's".to_owned())])
+        })?)),
+    }
+}
 
 /// # Errors
 /// INVALID_ARGUMENT.
-pub(crate) fn filter(user_id: i64, active_only: bool) -> Result<Filter, Status> {
-    let user_id = match user_id {
-        0 => None,
-        id => Some(UserId::new(id).ok_or_else(|| {
-            invalid(vec![("user_id", "must be positive, or 0 for everybody's".to_owned())])
-        })?),
+pub(crate) fn filter(
+    user_id: i64,
+    active_only: bool,
+    symbol: &str,
+    statuses: &[i32],
+) -> Result<Filter, Status> {
+    let user_id = owner(user_id)?;
+    let symbol = match symbol {
+        "" => None,
+        symbol => Some(
+            Symbol::new(symbol)
+                .map_err(|error| invalid(vec![("symbol", error.to_string())]))?
+                .as_str()
+                .to_owned(),
+        ),
     };
-    Ok(Filter { user_id, active_only })
+    let mut wanted = Vec::with_capacity(statuses.len());
+    for number in statuses {
+        let status = AlertStatus::try_from(*number).ok().and_then(status_of);
+        let status = status.ok_or_else(|| {
+            let why = "must be ACTIVE, PAUSED, TRIGGERED or EXPIRED".to_owned();
+            invalid(vec![("statuses", why)])
+        })?;
+        if !wanted.contains(&status) {
+            wanted.push(status);
+        }
+    }
+    if active_only {
+        let is_other = !wanted.is_empty() && !wanted.contains(&AlertState::Active);
+        if is_other {
+            let why = "is at odds with statuses".to_owned();
+            return Err(invalid(vec![("active_only", why)]));
+        }
+        wanted = vec![AlertState::Active];
+    }
+    let statuses = (!wanted.is_empty()).then_some(wanted);
+    Ok(Filter { user_id, symbol, statuses })
 }
 
-/// How many alerts a page is to hold; 0 means 100.
+fn status_of(status: AlertStatus) -> Option<AlertState> {
+    match status {
+        AlertStatus::Active => Some(AlertState::Active),
+        AlertStatus::Paused => Some(AlertState::Paused),
+        AlertStatus::Triggered => Some(AlertState::Triggered),
+        AlertStatus::Expired => Some(AlertState::Expired),
+        AlertStatus::Deleted | AlertStatus::Unspecified => None,
+    }
+}
+
+/// How many rows a page is to hold; 0 means 100.
 ///
 /// # Errors
 /// INVALID_ARGUMENT.
@@ -73,21 +313,21 @@ pub(crate) fn page_size(page_size: i32) -> Result<u32, Status> {
     }
 }
 
-/// The token of the page after the alert with this id.
-pub(crate) fn page_token(after: i64) -> String {
-    format!("{BY_ID}{after}")
+/// The token of the page after the row with this id, in some order.
+pub(crate) fn page_token(order: char, id: i64) -> String {
+    format!("{order}{id}")
 }
 
-/// The id after which the page begins.
+/// The id after which the page begins; `first` for the first page.
 ///
 /// # Errors
 /// INVALID_ARGUMENT.
-pub(crate) fn after(page_token: &str) -> Result<i64, Status> {
+pub(crate) fn after(order: char, first: i64, page_token: &str) -> Result<i64, Status> {
     if page_token.is_empty() {
-        return Ok(0);
+        return Ok(first);
     }
     page_token
-        .strip_prefix(BY_ID)
+        .strip_prefix(order)
         .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|digits| digits.parse().ok())
         .ok_or_else(|| {
@@ -97,7 +337,7 @@ pub(crate) fn after(page_token: &str) -> Result<i64, Status> {
 }
 
 /// The fields and reasons as text, and as a `google.rpc.BadRequest` for programs.
-fn invalid(wrong: Vec<(&'static str, String)>) -> Status {
+pub(crate) fn invalid(wrong: Wrong) -> Status {
     let sentences: Vec<String> =
         wrong.iter().map(|(field, why)| format!("{field}: {why}")).collect();
     let violations = wrong.into_iter().map(|(field, why)| FieldViolation::new(field, why));
@@ -106,86 +346,4 @@ fn invalid(wrong: Vec<(&'static str, String)>) -> Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wanted() -> Wanted<'static> {
-        Wanted {
-            user_id: 1,
-            symbol: "aapl",
-            condition: Some(Condition::Above),
-            target_price: 150.0,
-        }
-    }
-
-    fn check(wanted: Wanted<'_>, expected: &[(&str, &str)]) {
-        let status = wanted.check(6).expect_err("something is wrong");
-        assert_eq!(status.code(), Code::InvalidArgument);
-        let sentences: Vec<String> =
-            expected.iter().map(|(field, why)| format!("{field}: {why}")).collect();
-        assert_eq!(status.message(), sentences.join("; "));
-        let details = status.get_details_bad_request().expect("details");
-        let found: Vec<(&str, &str)> = details
-            .field_violations
-            .iter()
-            .map(|violation| (&*violation.field, &*violation.description))
-            .collect();
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn a_good_alert_is_taken_as_the_store_wants_it() {
-        let wish = wanted().check(6).expect("good");
-        assert_eq!((wish.user_id.get(), wish.symbol.as_str()), (1, "AAPL"));
-        assert_eq!(wish.partition, partition_of("AAPL", 6));
-    }
-
-    #[test]
-    fn each_wrong_field_is_named_with_its_reason() {
-        for user_id in [0, -1, i64::MIN] {
-            check(Wanted { user_id, ..wanted() }, &[("user_id", MUST_BE_POSITIVE)]);
-        }
-        for target_price in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            check(Wanted { target_price, ..wanted() }, &[("target_price", MUST_BE_FINITE)]);
-        }
-        for (symbol, why) in [
-            ("", "a symbol must not be empty"),
-            ("A\n", "a symbol must not contain control characters"),
-            (&*"X".repeat(65), "a symbol must not be longer than 64 bytes"),
-        ] {
-            check(Wanted { symbol, ..wanted() }, &[("symbol", why)]);
-        }
-        let condition = ("condition", "must be ABOVE or BELOW");
-        check(Wanted { condition: None, ..wanted() }, &[condition]);
-        check(
-            Wanted { user_id: 0, symbol: "", condition: None, target_price: 0.0 },
-            &[
-                ("user_id", MUST_BE_POSITIVE),
-                ("symbol", "a symbol must not be empty"),
-                condition,
-                ("target_price", MUST_BE_FINITE),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_page_token_leads_to_where_the_page_ended() {
-        assert_eq!(after("").expect("the first page"), 0);
-        for id in [1, 42, i64::MAX] {
-            assert_eq!(after(&page_token(id)).expect("ours"), id);
-        }
-        for token in ["i", "42", "i-1", "i+1", "i 1", "I1", "i9223372036854775808", "\u{665}"] {
-            assert_eq!(after(token).expect_err(token).code(), Code::InvalidArgument, "{token}");
-        }
-    }
-
-    #[test]
-    fn lists_have_their_bounds() {
-        assert_eq!(page_size(0).expect("good"), 100);
-        assert_eq!(page_size(i32::MAX).expect("good"), i32::MAX.cast_unsigned());
-        assert_eq!(page_size(-1).expect_err("bad").code(), Code::InvalidArgument);
-        assert_eq!(filter(0, true).expect("good"), Filter { user_id: None, active_only: true });
-        assert_eq!(filter(7, false).expect("good").user_id, UserId::new(7));
-        assert_eq!(filter(-1, false).expect_err("bad").code(), Code::InvalidArgument);
-    }
-}
+mod tests;

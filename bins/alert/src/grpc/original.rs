@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
+use rpc::alert::v1;
 use rpc::seed::alert::alert_service_server::AlertService;
 use rpc::seed::alert::{
     Alert, AlertCondition, CreateAlertRequest, CreateAlertResponse, GetAlertsRequest,
     GetAlertsResponse,
 };
-use store::{Condition, ListedAlert};
 use tonic::{Request, Response, Status};
+use triggers::Condition;
 
 use super::calls::{Calls, LARGEST_PAGE};
-use super::input::{self, Wanted};
+use super::input;
 
 /// The original's service, for clients that were made from its files.
 #[derive(Debug)]
@@ -30,17 +31,16 @@ impl AlertService for Original {
         request: Request<CreateAlertRequest>,
     ) -> Result<Response<CreateAlertResponse>, Status> {
         let request = request.into_inner();
-        let condition = match request.condition() {
-            AlertCondition::ConditionUnspecified => None,
-            AlertCondition::Above => Some(Condition::Above),
-            AlertCondition::Below => Some(Condition::Below),
+        let (name, condition) = match request.condition() {
+            AlertCondition::ConditionUnspecified => ("", None),
+            AlertCondition::Above => ("ABOVE", Some(v1::AlertCondition::Above)),
+            AlertCondition::Below => ("BELOW", Some(v1::AlertCondition::Below)),
         };
         let CreateAlertRequest { user_id, symbol, target_price, .. } = request;
-        let wanted = Wanted { user_id, symbol: &symbol, condition, target_price };
-        let wish = wanted.check(self.calls.partitions())?;
-        let (symbol, condition) = (wish.symbol.clone(), of_store(wish.condition).as_str_name());
+        let wish = self.calls.rules().plain_wish(user_id, symbol, condition, target_price)?;
+        let symbol = wish.symbol.clone();
         let alert_id = self.calls.create(wish).await?.id;
-        let message = format!("Alert created: {symbol} {condition} ${target_price:.2}");
+        let message = format!("Alert created: {symbol} {name} ${target_price:.2}");
         Ok(Response::new(CreateAlertResponse { alert_id, message }))
     }
 
@@ -49,26 +49,26 @@ impl AlertService for Original {
         request: Request<GetAlertsRequest>,
     ) -> Result<Response<GetAlertsResponse>, Status> {
         let GetAlertsRequest { user_id, active_only } = request.into_inner();
-        let page = self.calls.list(input::filter(user_id, active_only)?, 0, LARGEST_PAGE).await?;
-        let alerts = page.alerts.into_iter().map(alert).collect();
+        let filter = input::filter(user_id, active_only, "", &[])?;
+        let page = self.calls.list(&filter, 0, LARGEST_PAGE).await?;
+        let alerts = page.rows.into_iter().map(alert).collect();
         Ok(Response::new(GetAlertsResponse { alerts }))
     }
 }
 
-fn of_store(condition: Condition) -> AlertCondition {
-    match condition {
-        Condition::Above => AlertCondition::Above,
-        Condition::Below => AlertCondition::Below,
-    }
-}
-
-fn alert(listed: ListedAlert) -> Alert {
+/// A condition that the original does not know is none in its words.
+fn alert(listed: store::Alert) -> Alert {
+    let (condition, target_price) = match listed.terms.condition() {
+        Condition::Above(price) => (AlertCondition::Above, price.get()),
+        Condition::Below(price) => (AlertCondition::Below, price.get()),
+        _ => (AlertCondition::ConditionUnspecified, 0.0),
+    };
     Alert {
         id: listed.id,
         user_id: listed.user_id,
         symbol: listed.symbol,
-        target_price: listed.target_price.get(),
-        condition: of_store(listed.condition).into(),
+        target_price,
+        condition: condition.into(),
         triggered: listed.status == store::Status::Triggered,
         created_at: listed.created_at.div_euclid(1_000),
     }

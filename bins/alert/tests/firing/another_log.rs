@@ -1,6 +1,8 @@
 //! A topic that is not the one that was followed, and checkpoints that are of no use.
 
-use testkit::{Exit, eventually, postgresql};
+use std::fs;
+
+use testkit::{Exit, postgresql};
 
 use crate::PATIENCE;
 use crate::rig::Rig;
@@ -13,9 +15,7 @@ fn followed(hint: &str) -> Rig {
     assert_eq!(rig.ask(200), 200);
     rig.trade(300);
     assert!(rig.alerts.check("before") > 10);
-    eventually(PATIENCE, "it has read them", || {
-        service.metric("gostocks_records_consumed_total") as usize == 300
-    });
+    rig.wait_read(&service, 300);
     assert_eq!(service.terminate(), Exit::Code(0));
     rig
 }
@@ -61,6 +61,7 @@ fn a_topic_with_more_partitions_is_another_log() {
 fn a_checkpoint_that_is_damaged_costs_time_alone() {
     let mut rig = followed("damaged");
     rig.alerts.execute(r"UPDATE checkpoints SET history = '\x00ff'");
+    fs::remove_dir_all(rig.alerts.snapshots()).expect("it kept snapshots");
     let mut service = rig.alerts.service();
     service.wait_ready();
     assert_eq!(rig.ask(100), 100);

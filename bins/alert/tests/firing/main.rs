@@ -2,7 +2,10 @@
 //! is what the log says, each alert once.
 
 mod another_log;
+mod rebalance;
 mod rig;
+mod snapshots;
+mod users;
 
 use std::thread;
 use std::time::Duration;
@@ -27,7 +30,7 @@ fn what_fires_is_what_the_log_says() {
         rig.trade(300);
     }
     let fired = rig.alerts.check("while it runs");
-    assert!((100..1_000).contains(&fired), "{fired} of 1,000");
+    assert!(fired > 100, "{fired} firings of 1,000 alerts");
     assert_eq!(service.terminate(), Exit::Code(0));
     rig.trade(300);
     let _service = rig.alerts.service();
@@ -43,9 +46,7 @@ fn a_killed_service_loses_nothing_and_fires_nothing_twice() {
         rig.ask(150);
         rig.trade(300);
         if round % 2 == 0 {
-            eventually(PATIENCE, "it has begun", || {
-                service.metric("gostocks_records_consumed_total") > 0.0
-            });
+            rig.wait_read(&service, 1);
         }
         service.kill9();
         rig.trade(100);
@@ -74,6 +75,22 @@ fn a_killed_postgresql_loses_nothing() {
 }
 
 #[test]
+fn dropped_connections_lose_nothing() {
+    let mut rig = Rig::new("dropped", postgresql().address());
+    let mut service = rig.alerts.service();
+    service.wait_ready();
+    for _ in 0..4 {
+        assert_eq!(rig.ask(100), 100);
+        rig.trade(200);
+        rig.alerts.drop_connections();
+        rig.trade(200);
+        eventually(PATIENCE, "alerts are made again", || rig.ask(1) == 1);
+    }
+    assert!(rig.alerts.check("after its connections were dropped") > 100);
+    assert!(service.is_alive(), "it never ended");
+}
+
+#[test]
 fn a_trade_in_a_two_second_outage_of_the_database_fires_its_alert_after_it() {
     let mut server = private_postgresql();
     let mut rig = Rig::new("outage", server.address());
@@ -84,12 +101,11 @@ fn a_trade_in_a_two_second_outage_of_the_database_fires_its_alert_after_it() {
         symbol: "AAPL".into(),
         condition: AlertCondition::Above.into(),
         target_price: 150.0,
+        ..CreateAlertRequest::default()
     };
     let [alert] = rig.alerts.create([wish])[..] else { panic!("it was made") };
     rig.trade(100);
-    eventually(PATIENCE, "it follows the log", || {
-        service.metric("gostocks_records_consumed_total") as usize == 100
-    });
+    rig.wait_read(&service, 100);
 
     server.stop();
     let price = |price, timestamp| {
@@ -103,8 +119,9 @@ fn a_trade_in_a_two_second_outage_of_the_database_fires_its_alert_after_it() {
     server.restart();
     rig.alerts.check("after the outage");
     let fired = rig.alerts.fired();
-    assert_eq!(fired.len(), 1, "{fired:?}");
-    let (id, on) = fired[0];
+    let of_alert = Vec::from_iter(fired);
+    let [(id, ref firings)] = of_alert[..] else { panic!("{of_alert:?}") };
+    let [(_, on, _)] = firings[..] else { panic!("{firings:?}") };
     assert_eq!((id, on.price, on.timestamp), (alert, 150.5, 1), "on the trade of the outage");
     assert!(service.is_alive(), "it went on by itself");
 }
@@ -132,10 +149,9 @@ fn an_alert_that_the_owner_hears_of_late_is_judged_by_the_log() {
     let mut service = rig.alerts.service();
     service.wait_ready();
     rig.trade(2_000);
-    eventually(PATIENCE, "it has read them", || {
-        service.metric("gostocks_records_consumed_total") as usize == 2_000
-    });
+    rig.wait_read(&service, 2_000);
     assert_eq!(service.terminate(), Exit::Code(0));
+    rig.alerts.audit();
     // As a create that took long leaves it: armed before the checkpoint, and committed after.
     let statement = "INSERT INTO alerts \
          (user_id, symbol, condition, target_price, partition, armed_log, armed_offset) \

@@ -85,14 +85,21 @@ async fn an_alert_is_answered_as_it_is_listed_and_lists_have_pages() {
         status: AlertStatus::Active.into(),
         generation: 1,
         created_at: made[0].created_at,
-        triggered_at: None,
+        version: 1,
+        ..Alert::default()
     };
     assert_eq!(made[0], expected);
     let pages = [(0, 2, vec![2, 2, 1]), (1, 1, vec![1, 1, 1]), (1, 3, vec![3]), (0, 0, vec![5])];
     for (user_id, page_size, sizes) in pages {
         let (mut page_token, mut found, mut found_sizes) = (String::new(), Vec::new(), Vec::new());
         loop {
-            let request = GetAlertsRequest { user_id, active_only: true, page_size, page_token };
+            let request = GetAlertsRequest {
+                user_id,
+                active_only: true,
+                page_size,
+                page_token,
+                ..GetAlertsRequest::default()
+            };
             let page = client.get_alerts(request).await.expect("listed").into_inner();
             found_sizes.push(page.alerts.len());
             found.extend(page.alerts);
@@ -114,7 +121,7 @@ async fn bad_calls_are_refused_with_the_reason_and_make_nothing() {
     let bad = CreateAlertRequest { user_id: 0, condition: 99, ..wanted() };
     let status = client.create_alert(bad).await.expect_err("bad");
     assert_eq!(status.code(), Code::InvalidArgument);
-    let message = "user_id: must be positive; condition: must be ABOVE or BELOW";
+    let message = "condition: must be one of the conditions; user_id: must be positive";
     assert_eq!(status.message(), message);
     let details = status.get_details_bad_request().expect("details");
     assert_eq!(details.field_violations.len(), 2);
@@ -131,8 +138,12 @@ async fn bad_calls_are_refused_with_the_reason_and_make_nothing() {
         let status = client.get_alerts(request).await.expect_err("bad");
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     }
-    let long = CreateAlertRequest { symbol: "X".repeat(70_000), ..wanted() };
+    let long = CreateAlertRequest { note: "X".repeat(5_000_000), ..wanted() };
     assert_eq!(client.create_alert(long).await.expect_err("long").code(), Code::OutOfRange);
+    let symbol = "X".repeat(70_000);
+    let long = original::CreateAlertRequest { user_id: 1, symbol, ..Default::default() };
+    let status = server.original().create_alert(long).await.expect_err("long");
+    assert_eq!(status.code(), Code::OutOfRange);
     assert_eq!(server.count().await, 0);
 }
 

@@ -2,5 +2,7 @@
 //! told by a gate that each test can close.
 
 mod answers;
+mod changes;
+mod firings;
 mod life;
 mod support;

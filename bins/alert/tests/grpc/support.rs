@@ -2,11 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use alert::grpc::{self, Calls, Limits};
+use alert::grpc::{self, Calls, Limits, Watching};
 use rpc::alert::v1::alert_service_client::AlertServiceClient;
 use rpc::alert::v1::{AlertCondition, CreateAlertRequest};
 use rpc::seed::alert::alert_service_client::AlertServiceClient as OriginalClient;
-use store::{Creator, DatabaseUrl, EndOffsets, Filter, Store, StoreMetrics};
+use store::{Creator, DatabaseUrl, EndOffsets, Filter, Log, LogEnds, Store, StoreMetrics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -32,6 +32,8 @@ impl EndOffsets for Gate {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) store: Store,
+    pub(crate) log: Log,
+    pub(crate) url: String,
     pub(crate) gate: watch::Sender<bool>,
     pub(crate) database: watch::Sender<bool>,
     pub(crate) stopping: CancellationToken,
@@ -42,20 +44,27 @@ impl Server {
     /// Serves an empty database of the shared PostgreSQL.
     pub(crate) async fn start(limits: Limits) -> Self {
         let url = testkit::postgresql().database();
-        let url = DatabaseUrl::parse(&url).expect("a URL");
-        let store = Store::new(&url, "test", StoreMetrics::noop());
+        let parsed = DatabaseUrl::parse(&url).expect("a URL");
+        let store = Store::new(&parsed, "test", StoreMetrics::noop());
         store.migrate().await.expect("migrated");
         let log = store.follow("market_ticks", PARTITIONS).await.expect("followed");
         let (gate, gated) = watch::channel(true);
         let (database, answers) = watch::channel(true);
-        let (creator, work) = Creator::new(store.clone(), log, Gate(gated));
+        let ends = LogEnds::new(Gate(gated));
+        let (creator, work) = Creator::new(store.clone(), log.clone(), ends.clone());
         tokio::spawn(work);
-        let calls = Calls::new(store.clone(), creator, PARTITIONS, answers.clone());
+        let stopping = CancellationToken::new();
+        tokio::spawn(store.clone().carry_news(stopping.clone()));
+        let (watching, tail) = Watching::new(store.clone(), stopping.clone());
+        tokio::spawn(tail);
+        let min_cooldown = Duration::from_secs(1);
+        let (kept, asked) = (log.clone(), answers.clone());
+        let calls = Calls::new(store.clone(), log, creator, ends, min_cooldown, asked);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let stopping = CancellationToken::new();
-        let serving = grpc::serve(listener, calls, limits, answers, stopping.clone());
-        Self { address, store, gate, database, stopping, serving: tokio::spawn(serving) }
+        let serving = grpc::serve(listener, calls, watching, limits, answers, stopping.clone());
+        let serving = tokio::spawn(serving);
+        Self { address, store, log: kept, url, gate, database, stopping, serving }
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -84,7 +93,7 @@ impl Server {
 
     /// How many alerts there are.
     pub(crate) async fn count(&self) -> usize {
-        self.store.list(Filter::default(), 0, 100_000).await.expect("listed").len()
+        self.store.list(&Filter::default(), 0, 100_000).await.expect("listed").len()
     }
 
     pub(crate) async fn ended(self) {
@@ -99,5 +108,6 @@ pub(crate) fn wanted() -> CreateAlertRequest {
         symbol: "aapl".to_owned(),
         condition: AlertCondition::Above.into(),
         target_price: 150.0,
+        ..CreateAlertRequest::default()
     }
 }
