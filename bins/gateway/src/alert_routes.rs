@@ -2,41 +2,29 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Json};
-use market::{Price, Symbol};
-use rpc::alert::v1::{Alert, AlertCondition, AlertStatus, CreateAlertRequest, GetAlertsRequest};
-use serde::{Deserialize, Serialize};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
+use axum::response::{IntoResponse, Json, Response};
+use rpc::alert::v1::{Alert, GetAlertsRequest, GetFiringsRequest, UpdateAlertRequest};
+use serde::Serialize;
 use tonic::Code;
 use url::form_urlencoded;
 
 use crate::Alerts;
+use crate::alert_bodies::{AlertBody, CreatedBody, FiringBody, NewAlertBody, PatchBody, status_of};
+use crate::alerts::Refusal;
 use crate::problem::Problem;
 use crate::routes::NO_STORE;
 
 /// The most rows that one list holds, and how many it holds where the client names no limit.
 const MOST_ROWS: i32 = 10_000;
 
-/// What the names of conditions begin with in the proto file alone.
-const CONDITION_PREFIX: &str = "ALERT_CONDITION_";
+/// Times that a patch is tried on an alert that changes meanwhile, where its client does not say
+/// which version it means.
+const PATCH_ATTEMPTS: usize = 5;
 
-fn bad(detail: impl Into<String>) -> Problem {
+pub(crate) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
-}
-
-#[derive(Deserialize)]
-struct NewAlertBody {
-    user_id: i64,
-    symbol: String,
-    target_price: f64,
-    condition: String,
-}
-
-#[derive(Serialize)]
-struct CreatedBody {
-    alert_id: i64,
-    message: String,
 }
 
 pub(crate) async fn create(
@@ -44,145 +32,268 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
-    must_be_json(&headers)?;
-    let request = new_alert(&body)?;
+    must_be_json(&headers, &["application/json"])?;
+    let body: NewAlertBody = read(&body)?;
     let created = alerts
-        .create(request)
+        .create(body.check()?)
         .await
         .map_err(|refusal| refusal.of_an_effect("the alert may have been made"))?;
-    let Alert { id, symbol, condition, target_price, .. } = created.alert.unwrap_or_default();
-    let condition = condition_name(condition);
-    let message = format!("Alert created: {symbol} {condition} ${target_price:.2}");
-    Ok((StatusCode::CREATED, Json(CreatedBody { alert_id: id, message })))
+    let created = CreatedBody::from(created.alert.unwrap_or_default());
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+fn read<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| bad(format!("the body is not what this path takes: {error}")))
 }
 
 /// A body without a type is taken for what this path takes: the original asked for none.
-fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let unsupported = |detail: &str| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+fn must_be_json(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
+    let unsupported = |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
     if let Some(content_type) = headers.get(CONTENT_TYPE) {
         let media_type = content_type.to_str().unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        if !media_type.eq_ignore_ascii_case("application/json") {
-            return Err(unsupported("the body must be application/json: set Content-Type"));
+        if !types.iter().any(|taken| media_type.eq_ignore_ascii_case(taken)) {
+            let types = types.join(" or ");
+            return Err(unsupported(format!("the body must be {types}: set Content-Type")));
         }
     }
     match headers.get(CONTENT_ENCODING) {
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(unsupported("the body must not be compressed"))
+            Err(unsupported("the body must not be compressed".to_owned()))
         }
         _ => Ok(()),
     }
 }
 
-/// The alert service has the last word on what is a good alert; but what can be seen here is told
-/// even while it is away.
-fn new_alert(body: &[u8]) -> Result<CreateAlertRequest, Problem> {
-    let NewAlertBody { user_id, symbol, target_price, condition } = serde_json::from_slice(body)
-        .map_err(|error| bad(format!("the body is not what this path takes: {error}")))?;
-    if user_id <= 0 {
-        return Err(bad("user_id must be positive"));
-    }
-    let symbol = Symbol::new(&symbol).map_err(|error| bad(format!("symbol: {error}")))?;
-    if Price::new(target_price).is_none() {
-        return Err(bad("target_price must be positive"));
-    }
-    let condition =
-        condition_of(&condition).ok_or_else(|| bad("condition must be ABOVE or BELOW"))?;
-    Ok(CreateAlertRequest {
-        user_id,
-        symbol: symbol.as_str().to_owned(),
-        condition: condition.into(),
-        target_price,
-    })
-}
-
-fn condition_of(text: &str) -> Option<AlertCondition> {
-    let name = format!("{CONDITION_PREFIX}{}", text.to_ascii_uppercase());
-    AlertCondition::from_str_name(&name)
-        .filter(|condition| *condition != AlertCondition::Unspecified)
-}
-
-fn condition_name(condition: i32) -> &'static str {
-    let name = AlertCondition::try_from(condition).unwrap_or_default().as_str_name();
-    name.strip_prefix(CONDITION_PREFIX).unwrap_or(name)
-}
-
 #[derive(Serialize)]
-struct AlertBody {
-    id: i64,
-    user_id: i64,
-    symbol: String,
-    target_price: f64,
-    condition: &'static str,
-    triggered: bool,
-    /// Unix seconds, as in the original.
-    created_at: i64,
-}
-
-#[derive(Serialize)]
-struct ListBody {
+struct AlertsBody {
     alerts: Vec<AlertBody>,
     count: usize,
     #[serde(skip_serializing_if = "String::is_empty")]
     next_cursor: String,
 }
 
-impl From<Alert> for AlertBody {
-    fn from(alert: Alert) -> Self {
-        Self {
-            triggered: alert.status() == AlertStatus::Triggered,
-            id: alert.id,
-            user_id: alert.user_id,
-            symbol: alert.symbol,
-            target_price: alert.target_price,
-            condition: condition_name(alert.condition),
-            created_at: alert.created_at.div_euclid(1_000),
-        }
-    }
+#[derive(Serialize)]
+struct FiringsBody {
+    firings: Vec<FiringBody>,
+    count: usize,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    next_cursor: String,
 }
 
 pub(crate) async fn list(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
 ) -> Result<impl IntoResponse, Problem> {
-    let filter = filter(uri.query().unwrap_or_default())?;
+    let query = Query::of(&uri);
+    let status = query.value("status");
+    let statuses = status.split(',').filter(|text| !text.is_empty());
+    let statuses: Result<Vec<i32>, Problem> =
+        statuses.map(|text| Ok(status_of(text)?.into())).collect();
+    let filter = GetAlertsRequest {
+        user_id: query.user_id()?,
+        // Anything else is not true, as in the original.
+        active_only: matches!(&*query.value("active_only"), "true" | "1"),
+        page_size: query.limit()?,
+        page_token: query.value("cursor"),
+        symbol: query.value("symbol"),
+        statuses: statuses?,
+    };
     let has_cursor = !filter.page_token.is_empty();
-    let page = alerts.list(filter).await.map_err(|refusal| match refusal.code {
-        // All else was checked.
-        Code::InvalidArgument if has_cursor => {
-            bad("cursor must be the next_cursor of an answer before")
-        }
-        _ => refusal.into(),
-    })?;
+    let page = alerts.list(filter).await.map_err(|refusal| not_listed(refusal, has_cursor))?;
     let alerts: Vec<AlertBody> = page.alerts.into_iter().map(AlertBody::from).collect();
-    let body = ListBody { count: alerts.len(), alerts, next_cursor: page.next_page_token };
+    let body = AlertsBody { count: alerts.len(), alerts, next_cursor: page.next_page_token };
     Ok((NO_STORE, Json(body)))
 }
 
-/// The query of a list. Of a parameter that stands twice the first counts, and one without a value
-/// is absent: both as in the original.
-fn filter(query: &str) -> Result<GetAlertsRequest, Problem> {
-    let value = |wanted| {
-        let mut parameters = form_urlencoded::parse(query.as_bytes());
-        parameters.find_map(|(name, value)| (name == wanted).then_some(value)).unwrap_or_default()
+/// All but the cursor and what it says of itself was checked.
+fn not_listed(refusal: Refusal, has_cursor: bool) -> Problem {
+    match refusal.code {
+        Code::InvalidArgument if has_cursor && refusal.is_about("page_token") => {
+            bad("cursor must be the next_cursor of an answer before")
+        }
+        _ => refusal.into(),
+    }
+}
+
+pub(crate) async fn firings(
+    State(alerts): State<Arc<Alerts>>,
+    uri: Uri,
+) -> Result<impl IntoResponse, Problem> {
+    list_firings(&alerts, &uri, 0).await
+}
+
+pub(crate) async fn firings_of_alert(
+    State(alerts): State<Arc<Alerts>>,
+    uri: Uri,
+) -> Result<impl IntoResponse, Problem> {
+    list_firings(&alerts, &uri, id_of(&uri)?).await
+}
+
+async fn list_firings(
+    alerts: &Alerts,
+    uri: &Uri,
+    alert_id: i64,
+) -> Result<impl IntoResponse + use<>, Problem> {
+    let query = Query::of(uri);
+    let request = GetFiringsRequest {
+        alert_id,
+        user_id: query.user_id()?,
+        page_size: query.limit()?,
+        page_token: query.value("cursor"),
     };
-    let user_id = match &*value("user_id") {
-        "" => 0,
-        text => text
-            .parse()
-            .ok()
-            .filter(|user_id| *user_id >= 0)
-            .ok_or_else(|| bad("user_id must be a whole number, 0 or positive"))?,
-    };
-    let page_size =
-        match &*value("limit") {
-            "" => MOST_ROWS,
-            text => text.parse().ok().filter(|limit| (1..=MOST_ROWS).contains(limit)).ok_or_else(
-                || bad(format!("limit must be a whole number from 1 to {MOST_ROWS}")),
-            )?,
+    let has_cursor = !request.page_token.is_empty();
+    let page = alerts.firings(request).await.map_err(|refusal| not_listed(refusal, has_cursor))?;
+    let firings: Vec<FiringBody> = page.firings.into_iter().map(FiringBody::from).collect();
+    let body = FiringsBody { count: firings.len(), firings, next_cursor: page.next_page_token };
+    Ok((NO_STORE, Json(body)))
+}
+
+pub(crate) async fn get(State(alerts): State<Arc<Alerts>>, uri: Uri) -> Result<Response, Problem> {
+    let alert = alerts.get(id_of(&uri)?, Query::of(&uri).user_id()?).await?;
+    Ok(answer(alert))
+}
+
+pub(crate) async fn patch(
+    State(alerts): State<Arc<Alerts>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    must_be_json(&headers, &["application/merge-patch+json", "application/json"])?;
+    let (id, user_id) = (id_of(&uri)?, Query::of(&uri).user_id()?);
+    let wanted = version_of(&headers)?;
+    let mut attempts = 0..PATCH_ATTEMPTS;
+    loop {
+        attempts.next();
+        let body: PatchBody = read(&body)?;
+        let mut alert = alerts.get(id, user_id).await?;
+        let version = alert.version;
+        if wanted.is_some_and(|wanted| wanted != version) {
+            return Err(another_version(version));
+        }
+        let paths = body.apply(&mut alert)?;
+        let request = UpdateAlertRequest {
+            alert: Some(alert),
+            update_mask: Some(rpc::FieldMask { paths }),
+            user_id,
+            expected_version: Some(version),
         };
-    // Anything else is not true, as in the original.
-    let active_only = matches!(&*value("active_only"), "true" | "1");
-    let page_token = value("cursor").into_owned();
-    Ok(GetAlertsRequest { user_id, active_only, page_size, page_token })
+        match alerts.update(request).await {
+            Ok(alert) => return Ok(answer(alert)),
+            // It was fired, or changed by somebody else, since it was read.
+            Err(refusal) if refusal.code == Code::Aborted => match wanted {
+                Some(_) => return Err(another_version(version)),
+                None if attempts.is_empty() => return Err(refusal.into()),
+                None => {}
+            },
+            Err(refusal) => return Err(not_changed(refusal)),
+        }
+    }
+}
+
+fn another_version(version: i64) -> Problem {
+    let detail = format!("the alert is not at the version of If-Match: at \"{version}\", or later");
+    Problem::new(StatusCode::PRECONDITION_FAILED, detail)
+}
+
+/// The version that a client means, by the entity tag that it was told.
+fn version_of(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    let Some(tag) = headers.get(IF_MATCH) else { return Ok(None) };
+    let tag = tag.to_str().unwrap_or_default().trim();
+    if tag == "*" {
+        return Ok(None);
+    }
+    let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    let version = version.and_then(|version| version.parse().ok());
+    version.map(Some).ok_or_else(|| bad("If-Match must be one ETag of the alert, or *"))
+}
+
+pub(crate) async fn pause(
+    State(alerts): State<Arc<Alerts>>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let paused = alerts.pause(id_of(&uri)?, Query::of(&uri).user_id()?).await;
+    paused.map(answer).map_err(not_changed)
+}
+
+pub(crate) async fn resume(
+    State(alerts): State<Arc<Alerts>>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let resumed = alerts.resume(id_of(&uri)?, Query::of(&uri).user_id()?).await;
+    resumed.map(answer).map_err(not_changed)
+}
+
+pub(crate) async fn rearm(
+    State(alerts): State<Arc<Alerts>>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let rearmed = alerts.rearm(id_of(&uri)?, Query::of(&uri).user_id()?).await;
+    rearmed.map(answer).map_err(not_changed)
+}
+
+pub(crate) async fn delete(
+    State(alerts): State<Arc<Alerts>>,
+    uri: Uri,
+) -> Result<StatusCode, Problem> {
+    let deleted = alerts.delete(id_of(&uri)?, Query::of(&uri).user_id()?).await;
+    deleted.map(|()| StatusCode::NO_CONTENT).map_err(not_changed)
+}
+
+fn not_changed(refusal: Refusal) -> Problem {
+    refusal.of_an_effect("the alert may have been changed")
+}
+
+fn answer(alert: Alert) -> Response {
+    let tag: [(HeaderName, String); 1] = [(ETAG, format!("\"{}\"", alert.version))];
+    (NO_STORE, tag, Json(AlertBody::from(alert))).into_response()
+}
+
+/// The id in `/alerts/{id}…`.
+fn id_of(uri: &Uri) -> Result<i64, Problem> {
+    let text = uri.path().split('/').nth(2).unwrap_or_default();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let id = text.parse().ok().filter(|id| is_number && *id > 0);
+    id.ok_or_else(|| bad("the id of an alert is a positive whole number"))
+}
+
+/// A query. Of a parameter that stands twice the first counts, and one without a value is absent:
+/// both as in the original.
+struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    fn of(uri: &'a Uri) -> Self {
+        Self(uri.query().unwrap_or_default())
+    }
+
+    fn value(&self, wanted: &str) -> String {
+        let mut parameters = form_urlencoded::parse(self.0.as_bytes());
+        let value = parameters.find_map(|(name, value)| (name == wanted).then_some(value));
+        value.unwrap_or_default().into_owned()
+    }
+
+    fn user_id(&self) -> Result<i64, Problem> {
+        match &*self.value("user_id") {
+            "" => Ok(0),
+            text => text
+                .parse()
+                .ok()
+                .filter(|user_id| *user_id >= 0)
+                .ok_or_else(|| bad("user_id must be a whole number, 0 or positive")),
+        }
+    }
+
+    fn limit(&self) -> Result<i32, Problem> {
+        match &*self.value("limit") {
+            "" => Ok(MOST_ROWS),
+            text => {
+                let limit = text.parse().ok().filter(|limit| (1..=MOST_ROWS).contains(limit));
+                limit.ok_or_else(|| {
+                    bad(format!("limit must be a whole number from 1 to {MOST_ROWS}"))
+                })
+            }
+        }
+    }
 }

@@ -7,7 +7,9 @@ use anyhow::Context;
 use metrics::Histogram;
 use rpc::alert::v1::alert_service_client::AlertServiceClient;
 use rpc::alert::v1::{
-    CreateAlertRequest, CreateAlertResponse, GetAlertsRequest, GetAlertsResponse,
+    Alert, CreateAlertRequest, CreateAlertResponse, DeleteAlertRequest, GetAlertRequest,
+    GetAlertsRequest, GetAlertsResponse, GetFiringsRequest, GetFiringsResponse, PauseAlertRequest,
+    RearmAlertRequest, ResumeAlertRequest, UpdateAlertRequest,
 };
 use service::{catalogue, traces};
 use tonic::transport::{Channel, Endpoint};
@@ -26,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A list is asked for once more after each of these while the service is away: long enough for
+/// What has no effect is asked for once more after each of these while the service is away: long enough for
 /// a connection that was just closed to be opened again.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
 
@@ -34,10 +36,10 @@ const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_mi
 /// again by itself.
 #[derive(Debug)]
 pub struct Alerts {
-    client: AlertServiceClient<Channel>,
+    client: Client,
     timeout: Duration,
-    create_seconds: Histogram,
-    list_seconds: Histogram,
+    /// In the order of [`Method::ALL`].
+    seconds: [Histogram; Method::ALL.len()],
     log: Sparingly,
 }
 
@@ -54,12 +56,12 @@ impl Alerts {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .connect_lazy();
-        let seconds = |method| catalogue::ALERT_CALL.with("method", method).histogram();
+        let seconds =
+            |method: Method| catalogue::ALERT_CALL.with("method", method.as_str()).histogram();
         Ok(Self {
             client: AlertServiceClient::new(channel),
             timeout,
-            create_seconds: seconds("CreateAlert"),
-            list_seconds: seconds("GetAlerts"),
+            seconds: Method::ALL.map(seconds),
             log: Sparingly::default(),
         })
     }
@@ -69,30 +71,98 @@ impl Alerts {
         &self,
         alert: CreateAlertRequest,
     ) -> Result<CreateAlertResponse, Refusal> {
-        let mut client = self.client.clone();
-        let mut request = Request::new(alert);
-        request.set_timeout(self.timeout);
-        let call = span::of_call("CreateAlert");
-        traces::inject(&call, request.metadata_mut().as_mut());
-        let asking = span::within(call, client.create_alert(request));
-        self.within(&self.create_seconds, asking).await
+        self.once(Method::Create, alert, async |mut client: Client, request| {
+            client.create_alert(request).await
+        })
+        .await
     }
 
-    /// Asked again where the service is away, for as long as the deadline lets it.
     pub(crate) async fn list(
         &self,
         filter: GetAlertsRequest,
     ) -> Result<GetAlertsResponse, Refusal> {
+        self.again(Method::List, filter, async |mut client: Client, request| {
+            client.get_alerts(request).await
+        })
+        .await
+    }
+
+    pub(crate) async fn firings(
+        &self,
+        filter: GetFiringsRequest,
+    ) -> Result<GetFiringsResponse, Refusal> {
+        self.again(Method::Firings, filter, async |mut client: Client, request| {
+            client.get_firings(request).await
+        })
+        .await
+    }
+
+    pub(crate) async fn get(&self, id: i64, user_id: i64) -> Result<Alert, Refusal> {
+        let request = GetAlertRequest { id, user_id };
+        let ask = async |mut client: Client, request| client.get_alert(request).await;
+        Ok(self.again(Method::Get, request, ask).await?.alert.unwrap_or_default())
+    }
+
+    pub(crate) async fn update(&self, request: UpdateAlertRequest) -> Result<Alert, Refusal> {
+        let ask = async |mut client: Client, request| client.update_alert(request).await;
+        Ok(self.once(Method::Update, request, ask).await?.alert.unwrap_or_default())
+    }
+
+    pub(crate) async fn pause(&self, id: i64, user_id: i64) -> Result<Alert, Refusal> {
+        let request = PauseAlertRequest { id, user_id };
+        let ask = async |mut client: Client, request| client.pause_alert(request).await;
+        Ok(self.once(Method::Pause, request, ask).await?.alert.unwrap_or_default())
+    }
+
+    pub(crate) async fn resume(&self, id: i64, user_id: i64) -> Result<Alert, Refusal> {
+        let request = ResumeAlertRequest { id, user_id };
+        let ask = async |mut client: Client, request| client.resume_alert(request).await;
+        Ok(self.once(Method::Resume, request, ask).await?.alert.unwrap_or_default())
+    }
+
+    pub(crate) async fn rearm(&self, id: i64, user_id: i64) -> Result<Alert, Refusal> {
+        let request = RearmAlertRequest { id, user_id };
+        let ask = async |mut client: Client, request| client.rearm_alert(request).await;
+        Ok(self.once(Method::Rearm, request, ask).await?.alert.unwrap_or_default())
+    }
+
+    pub(crate) async fn delete(&self, id: i64, user_id: i64) -> Result<(), Refusal> {
+        let request = DeleteAlertRequest { id, user_id };
+        let ask = async |mut client: Client, request| client.delete_alert(request).await;
+        self.once(Method::Delete, request, ask).await.map(drop)
+    }
+
+    /// For what has an effect.
+    async fn once<Q, A>(
+        &self,
+        method: Method,
+        message: Q,
+        ask: impl AsyncFn(Client, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Refusal> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        let call = span::of_call(method.as_str());
+        traces::inject(&call, request.metadata_mut().as_mut());
+        let asking = span::within(call, ask(self.client.clone(), request));
+        self.within(method, asking).await
+    }
+
+    /// Asked again where the service is away, for as long as the deadline lets it.
+    async fn again<Q: Clone, A>(
+        &self,
+        method: Method,
+        message: Q,
+        ask: impl AsyncFn(Client, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Refusal> {
         let deadline = Instant::now() + self.timeout;
         let asking = async {
             let mut pauses = RETRY_AFTER.iter();
             loop {
-                let mut request = Request::new(filter.clone());
+                let mut request = Request::new(message.clone());
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-                let call = span::of_call("GetAlerts");
+                let call = span::of_call(method.as_str());
                 traces::inject(&call, request.metadata_mut().as_mut());
-                let mut client = self.client.clone();
-                let answer = span::within(call, client.get_alerts(request)).await;
+                let answer = span::within(call, ask(self.client.clone(), request)).await;
                 match (answer, pauses.next()) {
                     (Err(status), Some(pause)) if is_away(&status) => {
                         tokio::time::sleep(*pause).await;
@@ -101,18 +171,18 @@ impl Alerts {
                 }
             }
         };
-        self.within(&self.list_seconds, asking).await
+        self.within(method, asking).await
     }
 
     /// tonic's own deadline begins only when there is a connection.
     async fn within<T>(
         &self,
-        seconds: &Histogram,
+        method: Method,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Refusal> {
         let started = Instant::now();
         let answer = tokio::time::timeout(self.timeout, call).await;
-        seconds.record(started.elapsed().as_secs_f64());
+        self.seconds[method as usize].record(started.elapsed().as_secs_f64());
         let refusal = match answer {
             Ok(Ok(response)) => return Ok(response.into_inner()),
             Ok(Err(status)) => Refusal::new(&status),
@@ -122,6 +192,51 @@ impl Alerts {
             tracing::warn!("the alert service: {refusal}");
         }
         Err(refusal)
+    }
+}
+
+type Client = AlertServiceClient<Channel>;
+
+/// The calls that are made.
+#[derive(Clone, Copy, Debug)]
+enum Method {
+    Create,
+    List,
+    Firings,
+    Get,
+    Update,
+    Pause,
+    Resume,
+    Rearm,
+    Delete,
+}
+
+impl Method {
+    const ALL: [Self; 9] = [
+        Self::Create,
+        Self::List,
+        Self::Firings,
+        Self::Get,
+        Self::Update,
+        Self::Pause,
+        Self::Resume,
+        Self::Rearm,
+        Self::Delete,
+    ];
+
+    /// Its name in the proto file.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CreateAlert",
+            Self::List => "GetAlerts",
+            Self::Firings => "GetFirings",
+            Self::Get => "GetAlert",
+            Self::Update => "UpdateAlert",
+            Self::Pause => "PauseAlert",
+            Self::Resume => "ResumeAlert",
+            Self::Rearm => "RearmAlert",
+            Self::Delete => "DeleteAlert",
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Redis and the alert service to REST: `GET /health`, `GET /price/{symbol}`, `POST /alerts`,
-//! `GET /alerts`, and the probes, on `PORT`.
+//! Redis and the alert service to REST: `GET /health`, `GET /price/{symbol}`, all of `/alerts` and
+//! `/firings`, and the probes, on `PORT`.
 //!
 //! ```text
 //! client ─HTTP/1.1─▶ listen ─▶ guard (count, contain, limit) ─▶ routes ─┬▶ prices ─▶ Redis
@@ -12,6 +12,7 @@
 //! unready: its two calls answer 503, and to take every gateway out of rotation would take the
 //! prices along.
 
+mod alert_bodies;
 mod alert_routes;
 mod alerts;
 mod config;

@@ -7,7 +7,7 @@ use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json};
-use axum::routing::get;
+use axum::routing::{get, post};
 use market::Symbol;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use speed::{LatestPrice, ReadError};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::alert_routes::{create, list};
+use crate::alert_routes;
 use crate::guard::{BODY_LIMIT, HttpMetrics, guard};
 use crate::problem::Problem;
 use crate::{Alerts, Prices};
@@ -24,6 +24,12 @@ use crate::{Alerts, Prices};
 const HEALTH: &str = "/health";
 const PRICE: &str = "/price/{symbol}";
 const ALERTS: &str = "/alerts";
+const ALERT: &str = "/alerts/{id}";
+const PAUSE: &str = "/alerts/{id}/pause";
+const RESUME: &str = "/alerts/{id}/resume";
+const REARM: &str = "/alerts/{id}/rearm";
+const FIRINGS_OF_ALERT: &str = "/alerts/{id}/firings";
+const FIRINGS: &str = "/firings";
 const PRICE_PREFIX: &str = "/price/";
 
 /// A price is old the moment it is sent, and so is a list of alerts.
@@ -36,12 +42,36 @@ pub fn router(
     service: &Service,
     timeout: Duration,
 ) -> Router {
-    let metrics = Arc::new(HttpMetrics::new(&[HEALTH, PRICE, ALERTS, "/livez", "/readyz"]));
+    let metrics = Arc::new(HttpMetrics::new(&[
+        HEALTH,
+        PRICE,
+        ALERTS,
+        ALERT,
+        PAUSE,
+        RESUME,
+        REARM,
+        FIRINGS_OF_ALERT,
+        FIRINGS,
+        "/livez",
+        "/readyz",
+    ]));
+    let of_alerts = Router::new()
+        .route(ALERTS, get(alert_routes::list).post(alert_routes::create))
+        .route(
+            ALERT,
+            get(alert_routes::get).patch(alert_routes::patch).delete(alert_routes::delete),
+        )
+        .route(PAUSE, post(alert_routes::pause))
+        .route(RESUME, post(alert_routes::resume))
+        .route(REARM, post(alert_routes::rearm))
+        .route(FIRINGS_OF_ALERT, get(alert_routes::firings_of_alert))
+        .route(FIRINGS, get(alert_routes::firings))
+        .with_state(alerts);
     Router::new()
         .route(HEALTH, get(health))
         .route(PRICE, get(price))
         .with_state(prices)
-        .merge(Router::new().route(ALERTS, get(list).post(create)).with_state(alerts))
+        .merge(of_alerts)
         .merge(service::probes(service))
         .fallback(no_such_path)
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))

@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, ETAG, IF_MATCH, RETRY_AFTER};
 use axum::http::{HeaderMap, Request};
 use gateway::{Alerts, Prices};
 use http_body_util::BodyExt;
 use rpc::alert::v1::alert_service_server::{AlertService, AlertServiceServer};
 use rpc::alert::v1::{
-    Alert, AlertCondition, AlertStatus, CreateAlertRequest, CreateAlertResponse, GetAlertsRequest,
-    GetAlertsResponse,
+    Alert, AlertCondition, AlertStatus, CreateAlertRequest, CreateAlertResponse,
+    CreateAlertsRequest, CreateAlertsResponse, DeleteAlertRequest, DeleteAlertResponse, Firing,
+    GetAlertRequest, GetAlertResponse, GetAlertsRequest, GetAlertsResponse, GetFiringsRequest,
+    GetFiringsResponse, PauseAlertRequest, PauseAlertResponse, Position, RearmAlertRequest,
+    RearmAlertResponse, Repeat, ResumeAlertRequest, ResumeAlertResponse, UpdateAlertRequest,
+    UpdateAlertResponse, WatchFiringsRequest, WatchFiringsResponse,
 };
 use serde_json::{Value, json};
 use service::Service;
@@ -41,6 +45,7 @@ struct Scripted {
     script: Arc<Mutex<Vec<Answer>>>,
     created: Arc<Mutex<Vec<CreateAlertRequest>>>,
     listed: Arc<Mutex<Vec<GetAlertsRequest>>>,
+    updated: Arc<Mutex<Vec<UpdateAlertRequest>>>,
 }
 
 impl Scripted {
@@ -50,6 +55,27 @@ impl Scripted {
             script: Arc::new(Mutex::new(script)),
             created: Arc::default(),
             listed: Arc::default(),
+            updated: Arc::default(),
+        }
+    }
+
+    /// As this service knows every alert.
+    fn alert(&self, id: i64, user_id: i64) -> Alert {
+        Alert {
+            id,
+            user_id: user_id.max(1),
+            symbol: "AAPL".to_owned(),
+            condition: AlertCondition::EntersRange.into(),
+            lower_price: 90.0,
+            upper_price: 110.0,
+            status: AlertStatus::Active.into(),
+            generation: 1,
+            created_at: 1_700_000_000_999,
+            repeat: Some(Repeat { cooldown_ms: Some(5_000), hysteresis_percent: 0.25 }),
+            expires_at: Some(1_800_000_000_000),
+            note: "look".to_owned(),
+            version: 3,
+            ..Alert::default()
         }
     }
 
@@ -75,8 +101,19 @@ impl AlertService for Scripted {
         let wanted = request.into_inner();
         self.created.lock().expect("no panic").push(wanted.clone());
         self.next().await?;
-        let CreateAlertRequest { user_id, symbol, condition, target_price } = wanted;
-        let alert = Alert { id: 7, user_id, symbol, condition, target_price, ..Alert::default() };
+        let CreateAlertRequest { user_id, symbol, condition, target_price, .. } = wanted;
+        let CreateAlertRequest { lower_price, upper_price, percent, .. } = wanted;
+        let alert = Alert {
+            id: 7,
+            user_id,
+            symbol,
+            condition,
+            target_price,
+            lower_price,
+            upper_price,
+            percent,
+            ..Alert::default()
+        };
         Ok(Response::new(CreateAlertResponse { alert: Some(alert) }))
     }
 
@@ -95,13 +132,112 @@ impl AlertService for Scripted {
             status: status.into(),
             generation: 1,
             created_at: 1_700_000_000_999,
-            triggered_at: None,
+            version: 3,
+            ..Alert::default()
         };
         let alerts = vec![
             alert(1, AlertStatus::Active, AlertCondition::Above),
             alert(i64::MAX, AlertStatus::Triggered, AlertCondition::Below),
         ];
         Ok(Response::new(GetAlertsResponse { alerts, next_page_token: "more".to_owned() }))
+    }
+
+    async fn get_alert(
+        &self,
+        request: tonic::Request<GetAlertRequest>,
+    ) -> Result<Response<GetAlertResponse>, Status> {
+        let GetAlertRequest { id, user_id } = request.into_inner();
+        self.next().await?;
+        let alert = Some(self.alert(id, user_id));
+        Ok(Response::new(GetAlertResponse { alert }))
+    }
+
+    async fn update_alert(
+        &self,
+        request: tonic::Request<UpdateAlertRequest>,
+    ) -> Result<Response<UpdateAlertResponse>, Status> {
+        let request = request.into_inner();
+        self.updated.lock().expect("no panic").push(request.clone());
+        self.next().await?;
+        Ok(Response::new(UpdateAlertResponse { alert: request.alert }))
+    }
+
+    async fn pause_alert(
+        &self,
+        request: tonic::Request<PauseAlertRequest>,
+    ) -> Result<Response<PauseAlertResponse>, Status> {
+        let PauseAlertRequest { id, user_id } = request.into_inner();
+        self.next().await?;
+        let alert = Some(Alert { status: 2, ..self.alert(id, user_id) });
+        Ok(Response::new(PauseAlertResponse { alert }))
+    }
+
+    async fn resume_alert(
+        &self,
+        request: tonic::Request<ResumeAlertRequest>,
+    ) -> Result<Response<ResumeAlertResponse>, Status> {
+        let ResumeAlertRequest { id, user_id } = request.into_inner();
+        self.next().await?;
+        Ok(Response::new(ResumeAlertResponse { alert: Some(self.alert(id, user_id)) }))
+    }
+
+    async fn rearm_alert(
+        &self,
+        request: tonic::Request<RearmAlertRequest>,
+    ) -> Result<Response<RearmAlertResponse>, Status> {
+        let RearmAlertRequest { id, user_id } = request.into_inner();
+        self.next().await?;
+        let alert = Some(Alert { generation: 2, ..self.alert(id, user_id) });
+        Ok(Response::new(RearmAlertResponse { alert }))
+    }
+
+    async fn delete_alert(
+        &self,
+        _: tonic::Request<DeleteAlertRequest>,
+    ) -> Result<Response<DeleteAlertResponse>, Status> {
+        self.next().await?;
+        Ok(Response::new(DeleteAlertResponse {}))
+    }
+
+    async fn get_firings(
+        &self,
+        request: tonic::Request<GetFiringsRequest>,
+    ) -> Result<Response<GetFiringsResponse>, Status> {
+        let GetFiringsRequest { alert_id, user_id, page_size, page_token } = request.into_inner();
+        self.next().await?;
+        let firing = Firing {
+            id: 9,
+            alert_id,
+            generation: page_size,
+            user_id,
+            symbol: "AAPL".to_owned(),
+            condition: AlertCondition::FallsPercent.into(),
+            percent: 2.5,
+            price: 97.5,
+            reference_price: 100.0,
+            trade_time: 1_700_000_000_000,
+            fired_at: 1_700_000_000_005,
+            position: Some(Position { log_id: page_token, partition: 3, offset: 42, index: 1 }),
+            ..Firing::default()
+        };
+        let next_page_token = "more".to_owned();
+        Ok(Response::new(GetFiringsResponse { firings: vec![firing], next_page_token }))
+    }
+
+    async fn create_alerts(
+        &self,
+        _: tonic::Request<CreateAlertsRequest>,
+    ) -> Result<Response<CreateAlertsResponse>, Status> {
+        Err(Status::unimplemented("not for the gateway"))
+    }
+
+    type WatchFiringsStream = futures::stream::Empty<Result<WatchFiringsResponse, Status>>;
+
+    async fn watch_firings(
+        &self,
+        _: tonic::Request<WatchFiringsRequest>,
+    ) -> Result<Response<Self::WatchFiringsStream>, Status> {
+        Err(Status::unimplemented("not for the gateway"))
     }
 }
 
@@ -133,7 +269,7 @@ async fn send(router: &Router, request: Request<Body>) -> (u16, HeaderMap, Value
 fn post(condition: &str) -> Request<Body> {
     let body = json!({
         "user_id": 1, "symbol": "aapl", "target_price": 150.0, "condition": condition,
-        "note": "a field that nobody knows",
+        "colour": "a field that nobody knows",
     });
     Request::post("/alerts").body(Body::from(body.to_string())).expect("a request")
 }
@@ -158,6 +294,7 @@ async fn an_alert_is_made_and_answered_as_by_the_original() {
         symbol: "AAPL".to_owned(),
         condition: AlertCondition::Above.into(),
         target_price: 150.0,
+        ..CreateAlertRequest::default()
     };
     assert_eq!(created[0], wanted);
     assert_eq!(created[1], CreateAlertRequest { condition: 2, ..wanted });
@@ -172,6 +309,7 @@ async fn a_list_is_answered_as_by_the_original_and_has_a_cursor_where_more_follo
         json!({
             "id": id, "user_id": 1, "symbol": "AAPL", "target_price": 150.25,
             "condition": condition, "triggered": triggered, "created_at": 1_700_000_000,
+            "status": if triggered { "TRIGGERED" } else { "ACTIVE" }, "generation": 1, "version": 3,
         })
     };
     let alerts = [alert(1, "ABOVE", false), alert(i64::MAX, "BELOW", true)];
@@ -198,8 +336,199 @@ async fn the_query_says_what_is_listed() {
         assert_eq!(send(&router, get(query)).await.0, 200, "{query}");
         let found = alerts.listed.lock().expect("no panic").pop();
         let page_token = page_token.to_owned();
-        let expected = GetAlertsRequest { user_id, active_only, page_size, page_token };
+        let (symbol, statuses) = (String::new(), Vec::new());
+        let expected =
+            GetAlertsRequest { user_id, active_only, page_size, page_token, symbol, statuses };
         assert_eq!(found, Some(expected), "{query}");
+    }
+    let query = "?symbol=ic%20markets:1&status=paused,TRIGGERED";
+    assert_eq!(send(&router, get(query)).await.0, 200);
+    let found = alerts.listed.lock().expect("no panic").pop().expect("asked");
+    assert_eq!((found.symbol.as_str(), found.statuses), ("ic markets:1", vec![2, 3]));
+    let (status, _, body) = send(&router, get("?status=deleted")).await;
+    let detail = "status must be ACTIVE, PAUSED, TRIGGERED or EXPIRED";
+    assert_eq!((status, &body["detail"]), (400, &json!(detail)));
+}
+
+#[tokio::test]
+async fn an_alert_of_any_kind_is_made() {
+    let alerts = Scripted::new(&[Answer::Well]);
+    let (address, _serving) = serve(alerts.clone(), "127.0.0.1:0").await;
+    let router = router(address, PATIENCE);
+    let body = json!({
+        "user_id": 1, "symbol": "AAPL", "condition": "leaves_range", "lower_price": 95,
+        "upper_price": 105.5, "repeat": {"cooldown_ms": 5000, "hysteresis_percent": 0.5},
+        "expires_at": 1_800_000_000_000_i64, "note": "sell",
+    });
+    let post = |body: Value| {
+        Request::post("/alerts").body(Body::from(body.to_string())).expect("a request")
+    };
+    let (status, _, answer) = send(&router, post(body)).await;
+    let message = "Alert created: AAPL LEAVES_RANGE $95.00 to $105.50";
+    assert_eq!((status, answer), (201, json!({"alert_id": 7, "message": message})));
+    let wanted = alerts.created.lock().expect("no panic").pop().expect("asked");
+    let expected = CreateAlertRequest {
+        user_id: 1,
+        symbol: "AAPL".to_owned(),
+        condition: AlertCondition::LeavesRange.into(),
+        lower_price: 95.0,
+        upper_price: 105.5,
+        repeat: Some(Repeat { cooldown_ms: Some(5_000), hysteresis_percent: 0.5 }),
+        expires_at: Some(1_800_000_000_000),
+        note: "sell".to_owned(),
+        ..CreateAlertRequest::default()
+    };
+    assert_eq!(wanted, expected);
+    let body = json!({
+        "user_id": 1, "symbol": "AAPL", "condition": "TRAILING_DROP", "percent": 2.5, "repeat": {},
+    });
+    let (status, _, answer) = send(&router, post(body)).await;
+    let message = "Alert created: AAPL TRAILING_DROP 2.5%";
+    assert_eq!((status, answer), (201, json!({"alert_id": 7, "message": message})));
+    let wanted = alerts.created.lock().expect("no panic").pop().expect("asked");
+    let defaults = Repeat { cooldown_ms: None, hysteresis_percent: 0.0 };
+    assert_eq!((wanted.percent, wanted.repeat), (2.5, Some(defaults)));
+}
+
+fn request(method: &str, path: &str, body: &str) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(Body::from(body.to_owned())).expect("one")
+}
+
+#[tokio::test]
+async fn one_alert_is_read_changed_and_deleted() {
+    let alerts = Scripted::new(&[Answer::Well]);
+    let (address, _serving) = serve(alerts.clone(), "127.0.0.1:0").await;
+    let router = router(address, PATIENCE);
+    let expected = json!({
+        "id": 5, "user_id": 2, "symbol": "AAPL", "condition": "ENTERS_RANGE", "lower_price": 90.0,
+        "upper_price": 110.0, "triggered": false, "status": "ACTIVE", "created_at": 1_700_000_000,
+        "repeat": {"cooldown_ms": 5000, "hysteresis_percent": 0.25},
+        "expires_at": 1_800_000_000_000_i64, "note": "look", "generation": 1, "version": 3,
+    });
+    let (status, headers, body) = send(&router, request("GET", "/alerts/5?user_id=2", "")).await;
+    assert_eq!((status, &body, &headers[ETAG]), (200, &expected, &"\"3\"".parse().expect("a tag")));
+    for (path, field, value) in [
+        ("/alerts/5/pause", "status", json!("PAUSED")),
+        ("/alerts/5/resume", "status", json!("ACTIVE")),
+        ("/alerts/5/rearm", "generation", json!(2)),
+    ] {
+        let (status, _, body) = send(&router, request("POST", path, "")).await;
+        assert_eq!((status, &body["id"], &body[field]), (200, &json!(5), &value), "{path}");
+        assert_eq!(send(&router, request("GET", path, "")).await.0, 405, "{path}");
+    }
+    let deleted = router.clone().oneshot(request("DELETE", "/alerts/5", "")).await;
+    assert_eq!(deleted.expect("an answer").status().as_u16(), 204);
+    for id in ["0", "-1", "x", "9223372036854775808", "5%20", "%35"] {
+        for (method, path) in
+            [("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("GET", "/firings"), ("PATCH", "")]
+        {
+            let path = format!("/alerts/{id}{path}");
+            let (status, _, body) = send(&router, request(method, &path, "{}")).await;
+            let detail = "the id of an alert is a positive whole number";
+            assert_eq!((status, &body["detail"]), (400, &json!(detail)), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_patch_changes_what_it_names() {
+    let alerts = Scripted::new(&[Answer::Well]);
+    let (address, _serving) = serve(alerts.clone(), "127.0.0.1:0").await;
+    let router = router(address, PATIENCE);
+    let patch = async |body: Value| {
+        let (status, _, _) =
+            send(&router, request("PATCH", "/alerts/5?user_id=2", &body.to_string())).await;
+        assert_eq!(status, 200, "{body}");
+        let request = alerts.updated.lock().expect("no panic").pop().expect("asked");
+        assert_eq!((request.user_id, request.expected_version), (2, Some(3)));
+        (request.alert.expect("an alert"), request.update_mask.expect("a mask").paths)
+    };
+    let (alert, paths) = patch(json!({"upper_price": 120})).await;
+    assert_eq!(paths, ["condition"]);
+    assert_eq!(
+        (alert.condition(), alert.lower_price, alert.upper_price),
+        (AlertCondition::EntersRange, 90.0, 120.0)
+    );
+    let (alert, _) = patch(json!({"condition": "LEAVES_RANGE"})).await;
+    assert_eq!((alert.lower_price, alert.upper_price), (90.0, 110.0), "it takes the same");
+    let (alert, _) = patch(json!({"condition": "above", "target_price": 7})).await;
+    assert_eq!((alert.target_price, alert.lower_price, alert.upper_price), (7.0, 0.0, 0.0));
+    let (alert, paths) = patch(json!({"repeat": null, "expires_at": null, "note": null})).await;
+    assert_eq!(paths, ["repeat", "expires_at", "note"]);
+    assert_eq!((alert.repeat, alert.expires_at, alert.note.as_str()), (None, None, ""));
+    let (alert, paths) = patch(json!({"repeat": {"cooldown_ms": 1}, "note": "new"})).await;
+    assert_eq!(paths, ["repeat", "note"]);
+    assert_eq!(alert.repeat.expect("it repeats").cooldown_ms, Some(1));
+    for (body, detail) in [
+        ("{}", "the body changes nothing"),
+        ("{\"symbol\": \"MSFT\"}", "the body changes nothing"),
+        ("{\"condition\": \"SIDEWAYS\"}", "condition must be"),
+        ("{\"upper_price\": \"high\"}", "the body is not what this path takes"),
+        ("[]", "the body is not what this path takes"),
+        ("", "the body is not what this path takes"),
+    ] {
+        let (status, _, told) = send(&router, request("PATCH", "/alerts/5", body)).await;
+        let found = told["detail"].as_str().unwrap_or_default();
+        assert!(status == 400 && found.starts_with(detail), "{body}: {status} {found}");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_is_of_the_version_that_its_client_has_read() {
+    let aborted = Answer::Refuse(Code::Aborted, "alert 5 is at version 4 by now");
+    let with_tag = |tag: &str| {
+        let mut request = request("PATCH", "/alerts/5", "{\"note\": \"new\"}");
+        request.headers_mut().insert(IF_MATCH, tag.parse().expect("a value"));
+        request
+    };
+    let serve = async |script: &[Answer]| {
+        let alerts = Scripted::new(script);
+        let (address, _serving) = serve(alerts.clone(), "127.0.0.1:0").await;
+        (alerts, router(address, PATIENCE))
+    };
+    let (_, router) = serve(&[Answer::Well]).await;
+    for (tag, status) in [("\"3\"", 200), ("*", 200), ("\"2\"", 412), ("3", 400), ("W/\"3\"", 400)]
+    {
+        assert_eq!(send(&router, with_tag(tag)).await.0, status, "{tag}");
+    }
+    // It changed between the reading and the change.
+    let (_, router) = serve(&[Answer::Well, aborted.clone()]).await;
+    assert_eq!(send(&router, with_tag("\"3\"")).await.0, 412);
+    // Whoever has named no version is not told of it, unless it never ends.
+    let (alerts, router) = serve(&[Answer::Well, aborted.clone(), Answer::Well]).await;
+    let patch = || request("PATCH", "/alerts/5", "{\"note\": \"new\"}");
+    assert_eq!(send(&router, patch()).await.0, 200);
+    assert_eq!(alerts.updated.lock().expect("no panic").len(), 2);
+    let script: Vec<Answer> = (0..20).flat_map(|_| [Answer::Well, aborted.clone()]).collect();
+    let (alerts, router) = serve(&script).await;
+    assert_eq!(send(&router, patch()).await.0, 409);
+    assert_eq!(alerts.updated.lock().expect("no panic").len(), 5);
+}
+
+#[tokio::test]
+async fn firings_are_listed() {
+    let (address, _serving) = serve(Scripted::new(&[Answer::Well]), "127.0.0.1:0").await;
+    let router = router(address, PATIENCE);
+    for (path, alert_id, user_id, limit, cursor) in [
+        ("/firings", 0, 0, 10_000, ""),
+        ("/firings?user_id=3&limit=5&cursor=n7", 0, 3, 5, "n7"),
+        ("/alerts/5/firings", 5, 0, 10_000, ""),
+        ("/alerts/5/firings?user_id=3&limit=1", 5, 3, 1, ""),
+    ] {
+        let (status, headers, body) = send(&router, request("GET", path, "")).await;
+        assert_eq!((status, &headers[CACHE_CONTROL]), (200, &"no-store".parse().expect("a value")));
+        let firing = json!({
+            "id": 9, "alert_id": alert_id, "generation": limit, "user_id": user_id,
+            "symbol": "AAPL", "condition": "FALLS_PERCENT", "percent": 2.5, "price": 97.5,
+            "reference_price": 100.0, "trade_time": 1_700_000_000_000_i64,
+            "fired_at": 1_700_000_000_005_i64,
+            "position": {"log_id": cursor, "partition": 3, "offset": 42, "index": 1},
+        });
+        let expected = json!({"firings": [firing], "count": 1, "next_cursor": "more"});
+        assert_eq!(body, expected, "{path}");
+    }
+    for path in ["/firings?user_id=x", "/firings?limit=0", "/alerts/5/firings?limit=10001"] {
+        assert_eq!(send(&router, request("GET", path, "")).await.0, 400, "{path}");
     }
 }
 
@@ -208,6 +537,8 @@ async fn what_the_service_refuses_is_told_with_the_right_status() {
     let away = "the alert service is away; try again";
     for (code, status, detail) in [
         (Code::InvalidArgument, 400, "why"),
+        (Code::NotFound, 404, "why"),
+        (Code::FailedPrecondition, 409, "why"),
         (Code::ResourceExhausted, 429, "why"),
         (Code::Unavailable, 503, away),
         (Code::Cancelled, 503, away),

@@ -49,6 +49,11 @@ impl Refusal {
         http_status(self.code).is_server_error()
     }
 
+    /// Whether it is a request's field that is refused.
+    pub(crate) fn is_about(&self, field: &str) -> bool {
+        self.message.strip_prefix(field).is_some_and(|rest| rest.starts_with(':'))
+    }
+
     /// For a call that is not repeated: says so where it may have had its effect.
     pub(crate) fn of_an_effect(self, effect: &str) -> Problem {
         if !self.may_be_done {
@@ -86,18 +91,17 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     successors(Some(error), |error| (**error).source())
 }
 
-/// As `google/rpc/code.proto` maps them, but for CANCELLED: its 499 means that the client went
-/// away, and here the client is still waiting; it was the service that let go.
+/// As `google/rpc/code.proto` maps them, but for two. CANCELLED: its 499 means that the client went
+/// away, and here the client is still waiting; it was the service that let go. FAILED_PRECONDITION:
+/// the request is a good one, and at odds with the state that the alert is in.
 fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
-            StatusCode::BAD_REQUEST
-        }
+        Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => StatusCode::CONFLICT,
         Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
         Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
         Code::Cancelled | Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -126,7 +130,7 @@ mod tests {
     fn every_code_has_its_http_status() {
         // In the order of their numbers.
         let statuses =
-            [200, 503, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401];
+            [200, 503, 500, 400, 504, 404, 409, 403, 429, 409, 409, 400, 501, 500, 503, 500, 401];
         for (code, status) in statuses.into_iter().enumerate() {
             let code = Code::from_i32(i32::try_from(code).expect("small"));
             assert_eq!(http_status(code), status, "{code:?}");
