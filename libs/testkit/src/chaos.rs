@@ -1,7 +1,8 @@
 //! Rounds of kills under a replayed market, each followed by the oracles' verdict.
 //!
-//! A round is a function of its seed: the alerts, who is killed, when and for how long. What the
-//! machine adds is timing. Afterwards exactly what the log says has fired, each alert once and on
+//! Two alert instances share a replay of 20,000 trades a second. A round is a function of its seed:
+//! the alerts, what their users do, who is killed, when and for how long. What the machine adds is
+//! timing. Afterwards exactly what the log says has fired, each alert once and on
 //! the right trade, every alert that was promised is there, and Redis holds what the log says.
 
 mod script;
@@ -10,12 +11,12 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::chaos::script::{Act, Script, Victim};
 use crate::{
-    Alerts, Exit, Pipeline, Program, Recording, Server, Wishes, eventually, private_kafka,
+    Alerts, Change, Exit, Pipeline, Program, Recording, Server, Wishes, eventually, private_kafka,
     private_postgresql,
 };
 
@@ -23,12 +24,16 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const GROUP: &str = "processor-group";
 const PARTITIONS: usize = 6;
 
-/// Alerts before the first trade, and during each act.
-const ALERTS: usize = 10_000;
+/// During each act: alerts that are made, and that are paused, resumed, armed anew or deleted.
 const ALERTS_AN_ACT: usize = 200;
+const CHANGES_AN_ACT: usize = 100;
+
+/// Of the alerts, those that a price of the replay can reach.
+const NEAR: f64 = 0.03;
 
 /// How long a replay takes if nothing delays it: long enough for every act to find it going on.
-const REPLAY: Duration = Duration::from_secs(14);
+const REPLAY: Duration = Duration::from_secs(16);
+const TRADES_A_SECOND: usize = 20_000;
 
 /// Servers for any number of rounds.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ pub struct Chaos {
     postgresql: Server,
     recording: Recording,
     speed: String,
+    alerts: usize,
 }
 
 /// What happened in a round.
@@ -49,25 +55,26 @@ pub struct Report {
     took: Duration,
 }
 
-impl Default for Chaos {
-    fn default() -> Self {
-        let recording = Recording::real().unwrap_or_else(Recording::random).with_copies();
+impl Chaos {
+    /// `alerts` there are before the first trade of each round.
+    pub fn new(alerts: usize) -> Self {
+        let recording = Recording::real().unwrap_or_else(Recording::random);
+        let symbols = REPLAY.as_secs() as usize * TRADES_A_SECOND / recording.trades().len();
+        let recording = recording.spread(symbols);
         let speed = recording.period().as_secs_f64() / REPLAY.as_secs_f64();
         let (kafka, postgresql) = (private_kafka(), private_postgresql());
-        Self { kafka, postgresql, recording, speed: speed.to_string() }
+        Self { kafka, postgresql, recording, speed: speed.to_string(), alerts }
     }
-}
 
-impl Chaos {
     /// # Panics
     /// Where something was lost, came twice or is wrong, or a program did not come back.
     pub fn round(&mut self, seed: u64) -> Report {
         let begun = Instant::now();
         let mut random = SmallRng::seed_from_u64(seed);
         let script = Script::write(&mut random);
-        let mut round = Round::begin(self, &mut random);
+        let mut round = Round::begin(self, random);
         for (number, act) in script.acts.iter().enumerate() {
-            round.until(20 + 25 * number);
+            round.until(15 + 20 * number);
             round.play(act);
         }
         let trades = round.finish();
@@ -79,6 +86,7 @@ impl Chaos {
 /// Everything that runs in a round.
 struct Round<'a> {
     chaos: &'a mut Chaos,
+    random: SmallRng,
     way: Pipeline,
     alerts: Alerts,
     wishes: Wishes,
@@ -88,26 +96,30 @@ struct Round<'a> {
     ingestor: Program,
     processor: Program,
     gateway: Program,
-    alert: Program,
+    instances: [Program; 2],
 }
 
 impl<'a> Round<'a> {
-    fn begin(chaos: &'a mut Chaos, random: &mut SmallRng) -> Self {
+    fn begin(chaos: &'a mut Chaos, mut random: SmallRng) -> Self {
         let way = Pipeline::new(chaos.kafka.address(), "chaos");
         let alerts = Alerts::new(chaos.kafka.address(), way.topic(), chaos.postgresql.address());
-        let mut wishes = Wishes::new(&chaos.recording, random);
-        let mut alert = alerts.service();
+        let alerts = alerts.with_both_asked();
+        let mut wishes = Wishes::new(&chaos.recording, &mut random);
+        let mut instances = [alerts.service(), alerts.second_service()];
         let mut processor = way.processor(GROUP);
         let mut gateway = way.gateway(&[("ALERT_SERVICE_ADDR", &alerts.address())]);
-        for program in [&mut alert, &mut processor, &mut gateway] {
+        for program in instances.iter_mut().chain([&mut processor, &mut gateway]) {
             program.wait_ready();
         }
-        let promised = alerts.create(wishes.by_ref().take(ALERTS));
-        assert_eq!(promised.len(), ALERTS, "nothing was away yet");
-        let feed = way.feed(&chaos.recording, &["--speed", &chaos.speed]);
+        let most = chaos.alerts;
+        let promised = alerts.create_many(wishes.mostly_far(NEAR, most));
+        assert_eq!(promised.len(), most, "nothing was away yet");
+        alerts.audit();
+        let feed = way.feed(&chaos.recording, &["--max-symbols", "0", "--speed", &chaos.speed]);
         let ingestor = way.ingestor(&chaos.recording.symbols(), &[]);
         Self {
             chaos,
+            random,
             way,
             alerts,
             wishes,
@@ -116,7 +128,7 @@ impl<'a> Round<'a> {
             ingestor,
             processor,
             gateway,
-            alert,
+            instances,
         }
     }
 
@@ -129,28 +141,38 @@ impl<'a> Round<'a> {
         });
     }
 
-    /// Alerts are asked for meanwhile.
+    /// Meanwhile users ask for alerts, and change theirs.
     fn play(&mut self, act: &Act) {
-        let (alerts, wishes) = (&self.alerts, self.wishes.by_ref().take(ALERTS_AN_ACT));
-        let wishes: Vec<_> = wishes.collect();
+        let wishes: Vec<_> = self.wishes.by_ref().take(ALERTS_AN_ACT).collect();
+        let changes: Vec<Change> = (0..CHANGES_AN_ACT).map(|_| self.some_change()).collect();
+        let Self { chaos, way, alerts, instances, ingestor, processor, gateway, .. } = self;
+        let alerts = &*alerts;
         let promised = thread::scope(|scope| {
             let asking = scope.spawn(move || alerts.create(wishes));
+            let changing = scope.spawn(move || alerts.change(changes));
+            let mut victims =
+                Victims { chaos, way, alerts, instances, ingestor, processor, gateway };
             match act {
-                Act::Kill { victims, dead } => {
-                    let Self { chaos, way, alert, ingestor, processor, gateway, .. } = self;
-                    let mut dying =
-                        Dying { chaos, way, alerts, alert, ingestor, processor, gateway };
-                    victims.iter().for_each(|victim| dying.kill(*victim));
+                Act::Kill { victims: dying, dead } => {
+                    dying.iter().for_each(|victim| victims.kill(*victim));
                     thread::sleep(*dead);
-                    victims.iter().for_each(|victim| dying.restart(*victim));
+                    dying.iter().for_each(|victim| victims.restart(*victim));
                 }
-                Act::Freeze { is_second_killed } => {
-                    freeze(alerts, &mut self.alert, *is_second_killed)
+                Act::DropConnections => alerts.drop_connections(),
+                Act::Freeze { instance, is_heir_killed } => {
+                    victims.freeze(*instance, *is_heir_killed);
                 }
             }
+            changing.join().expect("no panic while changing");
             asking.join().expect("no panic while asking")
         });
         self.promised.extend(promised);
+    }
+
+    fn some_change(&mut self) -> Change {
+        let changes = [Change::Pause, Change::Resume, Change::Rearm, Change::Delete];
+        let id = self.promised[self.random.random_range(0..self.promised.len())];
+        changes[self.random.random_range(0..changes.len())](id)
     }
 
     /// Lets the replay end, and the ingestor deliver all of it. Returns how many trades there are.
@@ -160,37 +182,42 @@ impl<'a> Round<'a> {
         self.way.logged().len()
     }
 
-    /// How many alerts there are, and how many have fired.
-    fn judge(&mut self) -> (usize, usize) {
+    /// How many alerts there are, and how many firings.
+    fn judge(mut self) -> (usize, usize) {
         let fired = self.alerts.check("after the round");
+        let conditions = "SELECT count(DISTINCT alerts.condition)
+            FROM firings JOIN alerts ON alerts.id = firings.alert_id";
+        assert_eq!(self.alerts.execute(conditions), "11", "each condition was put to the test");
         self.alerts.check_durable(&self.promised, "after the round");
         self.way.check_redis("after the round");
         self.way.check_prices("after the round");
-        for program in [&mut self.alert, &mut self.processor, &mut self.gateway] {
+        let programs = self.instances.iter_mut().chain([&mut self.processor, &mut self.gateway]);
+        for program in programs {
             assert!(program.is_alive(), "whoever lives at the end never ended by itself");
         }
+        self.alerts.drop_database();
         (self.promised.len(), fired)
     }
 }
 
 /// Who can be killed.
-struct Dying<'a> {
+struct Victims<'a> {
     chaos: &'a mut Chaos,
     way: &'a mut Pipeline,
     alerts: &'a Alerts,
-    alert: &'a mut Program,
+    instances: &'a mut [Program; 2],
     ingestor: &'a mut Program,
     processor: &'a mut Program,
     gateway: &'a mut Program,
 }
 
-impl Dying<'_> {
+impl Victims<'_> {
     fn kill(&mut self, victim: Victim) {
         match victim {
             Victim::Kafka => self.chaos.kafka.kill9(),
             Victim::Postgresql => self.chaos.postgresql.kill9(),
             Victim::Redis => self.way.redis().kill9(),
-            Victim::Alert => self.alert.kill9(),
+            Victim::Alert(instance) => self.instances[instance].kill9(),
             Victim::Ingestor => self.ingestor.kill9(),
             Victim::Processor => self.processor.kill9(),
             Victim::Gateway => self.gateway.kill9(),
@@ -202,7 +229,8 @@ impl Dying<'_> {
             Victim::Kafka => self.chaos.kafka.restart(),
             Victim::Postgresql => self.chaos.postgresql.restart(),
             Victim::Redis => self.way.redis().restart(),
-            Victim::Alert => *self.alert = self.alerts.service(),
+            Victim::Alert(0) => self.instances[0] = self.alerts.service(),
+            Victim::Alert(_) => self.instances[1] = self.alerts.second_service(),
             Victim::Ingestor => {
                 *self.ingestor = self.way.ingestor(&self.chaos.recording.symbols(), &[]);
             }
@@ -213,22 +241,20 @@ impl Dying<'_> {
             }
         }
     }
-}
 
-/// Stops the alert service in its tracks until a second one has all its partitions, then lets it
-/// go on with what it thinks it has.
-fn freeze(alerts: &Alerts, alert: &mut Program, is_second_killed: bool) {
-    let mut second = alerts.second_service();
-    second.wait_ready();
-    alert.freeze();
-    eventually(PATIENCE, "the second has every partition", || {
-        second.series("gostocks_consumer_lag_records") == PARTITIONS
-    });
-    alert.thaw();
-    if is_second_killed {
-        second.kill9();
-    } else {
-        assert_eq!(second.terminate(), Exit::Code(0));
+    /// Stops an alert instance in its tracks until the other one has all its partitions, then lets
+    /// it go on with what it thinks it has.
+    fn freeze(&mut self, instance: usize, is_heir_killed: bool) {
+        let heir = 1 - instance;
+        self.instances[instance].freeze();
+        eventually(PATIENCE, "the other instance has every partition", || {
+            self.instances[heir].partitions().len() == PARTITIONS
+        });
+        self.instances[instance].thaw();
+        if is_heir_killed {
+            self.kill(Victim::Alert(heir));
+            self.restart(Victim::Alert(heir));
+        }
     }
 }
 

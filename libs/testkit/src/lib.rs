@@ -22,7 +22,7 @@ mod server;
 mod wait;
 mod wishes;
 
-pub use alerts::Alerts;
+pub use alerts::{Alerts, Change};
 pub use build::binary;
 pub use collector::{Collector, ExportedSpan};
 pub use fixtures::{all_tests, python, replay_file};

@@ -61,12 +61,22 @@ impl Postgresql {
         format!("postgres://{user}:{password}@{}/{name}?sslmode=disable", self.address)
     }
 
+    /// Ends every connection to the database of that URL, and removes it.
+    pub(crate) fn drop_database(&self, url: &str) {
+        let name = name_of(url);
+        self.execute("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+    }
+
     /// What `psql` prints for a statement, run by the superuser in the database of that URL, or of
     /// that name.
     pub fn execute(&self, database: &str, statement: &str) -> String {
-        let name = database.rsplit('/').next().unwrap_or(database);
-        let name = name.split('?').next().unwrap_or(name);
-        let printed = postgresql::psql(&self.address, name, statement);
+        let printed = postgresql::psql(&self.address, name_of(database), statement);
         printed.unwrap_or_else(|error| panic!("{statement}: {error:#}")).trim().to_owned()
     }
+}
+
+/// The name in a URL, or the name itself.
+fn name_of(database: &str) -> &str {
+    let name = database.rsplit('/').next().unwrap_or(database);
+    name.split('?').next().unwrap_or(name)
 }

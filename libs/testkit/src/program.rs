@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -5,6 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
 use servers::{Exit, Lifetime, ProcessId, http, launch, poll, tail};
 
 use crate::server::PATIENCE;
@@ -125,6 +127,28 @@ impl Program {
         let text = http::get(&self.metrics, "/metrics").map(|(_, body)| body).unwrap_or_default();
         let lines = text.lines().filter_map(|line| line.strip_prefix(name));
         lines.filter(|rest| rest.starts_with(['{', ' '])).count()
+    }
+
+    /// The partitions of the log that it reads, as it says itself.
+    pub fn partitions(&self) -> BTreeSet<i32> {
+        let mut partitions = BTreeSet::new();
+        for line in self.log().lines() {
+            // The last one may be half written.
+            let Ok(said) = serde_json::from_str::<Value>(line) else { continue };
+            match said["message"].as_str().unwrap_or_default() {
+                "reading" => {
+                    let partition = said["partition"].as_i64().and_then(|it| it.try_into().ok());
+                    partitions.insert(partition.expect("a partition"));
+                }
+                "given back" | "lost: the group went on without this member" => {
+                    let of = said["partitions"].as_str().expect("partitions");
+                    let of: Vec<i32> = serde_json::from_str(of).expect("a list");
+                    partitions.retain(|partition| !of.contains(partition));
+                }
+                _ => {}
+            }
+        }
+        partitions
     }
 
     pub fn pid(&self) -> u32 {

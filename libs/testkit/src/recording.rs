@@ -57,6 +57,23 @@ impl Recording {
         Self::of(self.lines.iter().enumerate().flat_map(copy).collect())
     }
 
+    /// The same market of so many symbols, each at prices of its own.
+    pub fn spread(&self, symbols: usize) -> Self {
+        const TRADES_A_FRAME: usize = 20;
+        let mut lines = Vec::new();
+        for line in &self.lines {
+            let frame: Value = serde_json::from_str(line).expect("a frame");
+            let trades = frame["data"].as_array().expect("trades");
+            // One symbol after the other: the trades of each stay in order.
+            let all: Vec<Value> = (0..symbols)
+                .flat_map(|number| trades.iter().map(move |trade| of_symbol(trade, number)))
+                .collect();
+            let frame = |trades: &[Value]| json!({"data": trades, "type": "trade"}).to_string();
+            lines.extend(all.chunks(TRADES_A_FRAME).map(frame));
+        }
+        Self::of(lines)
+    }
+
     /// From its earliest trade to its latest.
     pub fn period(&self) -> Duration {
         let times: Vec<i64> = self.trades().iter().map(|trade| trade.timestamp).collect();
@@ -94,6 +111,14 @@ impl Recording {
         let symbols: BTreeSet<_> = self.trades().into_iter().map(|trade| trade.symbol).collect();
         Vec::from_iter(symbols).join(",")
     }
+}
+
+fn of_symbol(trade: &Value, number: usize) -> Value {
+    let price = trade["p"].as_f64().expect("a price") * (1.0 + number as f64 / 1_000.0);
+    let mut trade = trade.clone();
+    trade["s"] = json!(format!("{}:{number}", trade["s"].as_str().expect("a symbol")));
+    trade["p"] = json!((price * 100.0).round().max(1.0) / 100.0);
+    trade
 }
 
 fn trade(random: &mut SmallRng, clock: &mut i64) -> Value {

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use servers::{Lifetime, Running, redis};
+use servers::{Lifetime, Running, poll, redis};
 
 use crate::scratch;
 
@@ -57,7 +57,12 @@ impl Server {
     /// its address, and waits until it is ready.
     pub fn restart(&mut self) {
         self.kill9();
-        self.running = begin(&self.start, &self.home, self.port, self.is_ready);
+        // As whoever watches over a server does: those that it began may outlive it for a while,
+        // and PostgreSQL's do not let another one begin.
+        let begun =
+            poll(PATIENCE, || try_begin(&self.start, &self.home, self.port, self.is_ready).ok());
+        self.running =
+            begun.unwrap_or_else(|| begin(&self.start, &self.home, self.port, self.is_ready));
     }
 
     /// Removes what it keeps on disk. For a server that is down.
@@ -67,12 +72,19 @@ impl Server {
 }
 
 fn begin(start: &Start, home: &Path, port: u16, is_ready: fn(&str) -> bool) -> Running {
-    let running = start(home, port, &home.join("server.log"))
-        .unwrap_or_else(|error| panic!("{error:#} (`cargo stack test` installs what is missing)"));
-    running
-        .wait_ready(PATIENCE, || is_ready(&running.address))
-        .unwrap_or_else(|error| panic!("{error:#}"));
-    running
+    let begun = try_begin(start, home, port, is_ready);
+    begun.unwrap_or_else(|error| panic!("{error:#} (`cargo stack test` installs what is missing)"))
+}
+
+fn try_begin(
+    start: &Start,
+    home: &Path,
+    port: u16,
+    is_ready: fn(&str) -> bool,
+) -> anyhow::Result<Running> {
+    let running = start(home, port, &home.join("server.log"))?;
+    running.wait_ready(PATIENCE, || is_ready(&running.address))?;
+    Ok(running)
 }
 
 impl Drop for Server {

@@ -47,6 +47,7 @@ fn the_originals_examples_give_its_answers() {
     for program in [&mut alert, &mut processor, &mut gateway] {
         program.wait_ready();
     }
+    alerts.audit();
     trade(&way, 149.5, 1_700_000_000_000);
 
     let get_price = "curl http://localhost:8080/price/AAPL";
@@ -71,13 +72,23 @@ fn the_originals_examples_give_its_answers() {
     };
     let (status, listed) = list(true);
     let created_at = listed["alerts"][0]["created_at"].as_i64().expect("Unix seconds");
+    // The original's fields; there are others, which its clients pass over.
     let row = |triggered| {
         json!({"alerts": [{
             "id": 1, "user_id": 1, "symbol": "AAPL", "target_price": 150.0, "condition": "ABOVE",
             "triggered": triggered, "created_at": created_at,
         }], "count": 1})
     };
-    assert_eq!((status, listed), (200, row(false)));
+    let list = |active_only| {
+        let (status, mut listed) = list(active_only);
+        for alert in listed["alerts"].as_array_mut().expect("a list") {
+            let known = ["id", "user_id", "symbol", "target_price", "condition", "triggered"];
+            let alert = alert.as_object_mut().expect("an alert");
+            alert.retain(|field, _| known.contains(&field.as_str()) || field == "created_at");
+        }
+        (status, listed)
+    };
+    assert_eq!((status, list(true).1), (200, row(false)));
 
     trade(&way, 150.25, 1_700_000_001_000);
     eventually(PATIENCE, "it has fired", || list(false) == (200, row(true)));
@@ -99,7 +110,7 @@ fn of_ten_thousand_over_a_replay_those_fire_that_the_log_satisfies() {
     way.wait_logged(recording.trades().len());
     assert_eq!(ingestor.terminate(), Exit::Code(0));
     let fired = alerts.check("after the replay");
-    assert!((5_000..10_000).contains(&fired), "{fired} fired");
+    assert!(fired > 5_000, "{fired} firings");
     let admitted = service.metric(r#"gostocks_alerts_fired_total{outcome="admitted"}"#);
     assert_eq!(admitted as usize, fired, "nobody else fired any");
 }
@@ -146,6 +157,7 @@ fn alerts_made_while_trades_flow_miss_no_trade_after_and_see_none_from_before() 
                     false => AlertCondition::Below.into(),
                 },
                 target_price: price["price"].as_f64().expect("a price"),
+                ..CreateAlertRequest::default()
             };
             let before = ends(partitions[symbol]);
             let made = alerts.create([wish]);
@@ -163,16 +175,16 @@ fn alerts_made_while_trades_flow_miss_no_trade_after_and_see_none_from_before() 
     alerts.check("made while trades flow");
 
     let trades = alert_oracle::trades(&way.kafka().records(way.topic()));
-    let rows: BTreeMap<_, _> = alerts.rows().into_iter().map(|row| (row.id, row)).collect();
-    let fired: BTreeMap<_, _> = alerts.fired().into_iter().collect();
+    let (rows, fired) = (alerts.rows(), alerts.fired());
     let mut between = 0;
     for Bracket { id, before, after } in brackets {
-        let row = &rows[&id];
+        let row = &rows[&id][0];
         let place = |from| {
-            let on = row.reached_by(&trades[&row.symbol], from);
-            on.map_or((i64::MAX, 0), |on| (on.offset, on.index))
+            let firings = row.firings(&trades[&row.symbol], from);
+            firings.first().map_or((i64::MAX, 0), |(_, on, _)| (on.offset, on.index))
         };
-        let fired = fired.get(&id).map_or((i64::MAX, 0), |on| (on.offset, on.index));
+        let fired = fired.get(&id).and_then(|fired| fired.first());
+        let fired = fired.map_or((i64::MAX, 0), |(_, on, _)| (on.offset, on.index));
         let (first, last) = (place(before), place(after));
         assert!(first <= fired, "alert {id} fired on {fired:?}, a trade from before {before}");
         assert!(fired <= last, "alert {id} fired on {fired:?}, and missed {last:?}");

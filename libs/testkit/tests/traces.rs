@@ -7,10 +7,12 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use rpc::alert::v1::{AlertCondition, CreateAlertRequest};
 use serde_json::Value;
 use testkit::{
-    Alerts, Collector, Exit, ExportedSpan, Pipeline, Program, Recording, eventually,
+    Alerts, Collector, Exit, ExportedSpan, Pipeline, Program, Recording, Wishes, eventually,
     eventually_some, free_port, kafka, postgresql,
 };
 
@@ -151,6 +153,7 @@ fn creates_that_share_a_transaction_share_a_span_that_links_to_each() {
         symbol: "AAPL".to_owned(),
         condition: AlertCondition::Above.into(),
         target_price: 1.5,
+        ..CreateAlertRequest::default()
     };
     let mut made = 0;
     let batch = eventually_some(PATIENCE, "a batch of more than one call", || {
@@ -237,6 +240,9 @@ fn batches_arrive_with_what_they_held_and_link_to_where_it_came_from() {
     let mut processor = way.processor_with("processor-group", &traced);
     alert.wait_ready();
     processor.wait_ready();
+    // Some of them fire: only then does a batch ask PostgreSQL for something.
+    let wishes = Wishes::new(&recording, &mut SmallRng::seed_from_u64(1));
+    assert_eq!(alerts.create(wishes.take(100)).len(), 100);
     let _feed = way.feed(&recording, &["--speed", "20"]);
     let mut ingestor = way.ingestor(&recording.symbols(), &traced);
     let trades = way.wait_logged(recording.trades().len()).len();

@@ -27,6 +27,7 @@ pub(crate) async fn create(address: &str, plan: &Plan) -> anyhow::Result<Vec<i64
             symbol: plan.symbols[plan.symbol_of(*trade)].clone(),
             condition: AlertCondition::Above.into(),
             target_price: plan.target(alert),
+            ..CreateAlertRequest::default()
         };
         async move {
             let answer = client.create_alert(wish).await.context("an alert was not made")?;

@@ -3,20 +3,22 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 /// What is done to the system in a round.
 #[derive(Debug)]
 pub(super) struct Script {
-    pub(super) acts: [Act; 3],
+    pub(super) acts: [Act; 4],
 }
 
 #[derive(Debug)]
 pub(super) enum Act {
     /// kill -9, all at once, and how long until they are started again.
     Kill { victims: Vec<Victim>, dead: Duration },
-    /// The alert service is stopped (SIGSTOP) until a second one has taken over.
-    Freeze { is_second_killed: bool },
+    /// Every connection to PostgreSQL ends.
+    DropConnections,
+    /// An alert instance is stopped (SIGSTOP) until the other one has taken over.
+    Freeze { instance: usize, is_heir_killed: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,60 +26,83 @@ pub(super) enum Victim {
     Kafka,
     Postgresql,
     Redis,
-    Alert,
+    /// One of two.
+    Alert(usize),
     Ingestor,
     Processor,
     Gateway,
 }
 
-const VICTIMS: [Victim; 7] = [
+const VICTIMS: [Victim; 8] = [
     // In this order they are started again: servers first.
     Victim::Kafka,
     Victim::Postgresql,
     Victim::Redis,
-    Victim::Alert,
+    Victim::Alert(0),
+    Victim::Alert(1),
     Victim::Ingestor,
     Victim::Processor,
     Victim::Gateway,
 ];
 
 impl Script {
-    /// One dies, then two together, then one again or the alert service freezes.
+    /// In some order: an alert instance dies, PostgreSQL dies, each alone or with another one;
+    /// PostgreSQL's connections are dropped; and any two die or an alert instance freezes.
     pub(super) fn write(random: &mut SmallRng) -> Self {
+        let instance = random.random_range(0..2);
         let last = match random.random_bool(0.5) {
-            true => Act::Freeze { is_second_killed: random.random_bool(0.5) },
-            false => Act::kill(random, 1),
+            true => Act::Freeze {
+                instance: random.random_range(0..2),
+                is_heir_killed: random.random_bool(0.5),
+            },
+            false => {
+                let two = VICTIMS.sample(random, 2).copied().collect();
+                Act::kill(random, two)
+            }
         };
-        Self { acts: [Act::kill(random, 1), Act::kill(random, 2), last] }
+        let mut acts = [
+            Act::kill_with(random, Victim::Alert(instance)),
+            Act::kill_with(random, Victim::Postgresql),
+            Act::DropConnections,
+            last,
+        ];
+        acts.shuffle(random);
+        Self { acts }
     }
 }
 
 impl Act {
-    fn kill(random: &mut SmallRng, count: usize) -> Self {
-        let chosen: Vec<Victim> = VICTIMS.sample(random, count).copied().collect();
+    fn kill_with(random: &mut SmallRng, victim: Victim) -> Self {
+        let other = VICTIMS.choose(random).copied().filter(|_| random.random_bool(0.5));
+        Self::kill(random, [victim].into_iter().chain(other).collect())
+    }
+
+    fn kill(random: &mut SmallRng, chosen: Vec<Victim>) -> Self {
         let victims = VICTIMS.into_iter().filter(|victim| chosen.contains(victim)).collect();
         Self::Kill { victims, dead: Duration::from_millis(random.random_range(0..2_000)) }
     }
 }
 
-impl Victim {
-    fn name(self) -> &'static str {
+impl fmt::Display for Victim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kafka => "kafka",
-            Self::Postgresql => "postgresql",
-            Self::Redis => "redis",
-            Self::Alert => "alert",
-            Self::Ingestor => "ingestor",
-            Self::Processor => "processor",
-            Self::Gateway => "gateway",
+            Self::Kafka => f.write_str("kafka"),
+            Self::Postgresql => f.write_str("postgresql"),
+            Self::Redis => f.write_str("redis"),
+            Self::Alert(instance) => write!(f, "alert {}", instance + 1),
+            Self::Ingestor => f.write_str("ingestor"),
+            Self::Processor => f.write_str("processor"),
+            Self::Gateway => f.write_str("gateway"),
         }
     }
 }
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second, third] = &self.acts;
-        write!(f, "{first}, {second}, {third}")
+        for (number, act) in self.acts.iter().enumerate() {
+            write!(f, "{}{act}", if number == 0 { "" } else { ", " })?;
+        }
+        Ok(())
     }
 }
 
@@ -85,11 +110,16 @@ impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill { victims, .. } => {
-                let names: Vec<_> = victims.iter().map(|victim| victim.name()).collect();
-                f.write_str(&names.join("+"))
+                for (number, victim) in victims.iter().enumerate() {
+                    write!(f, "{}{victim}", if number == 0 { "" } else { " + " })?;
+                }
+                Ok(())
             }
-            Self::Freeze { is_second_killed: false } => f.write_str("alert frozen"),
-            Self::Freeze { is_second_killed: true } => f.write_str("alert frozen, its heir killed"),
+            Self::DropConnections => f.write_str("connections dropped"),
+            Self::Freeze { instance, is_heir_killed } => {
+                let heir = if *is_heir_killed { ", its heir killed" } else { "" };
+                write!(f, "alert {} frozen{heir}", instance + 1)
+            }
         }
     }
 }
