@@ -29,7 +29,7 @@ RUN cargo build --release --locked ${PACKAGES}
 
 # What every program needs at run time, each library where its loader looks for it.
 FROM build AS root
-RUN mkdir -p /root-fs/etc/ssl/certs /root-fs/bin \
+RUN mkdir -p /root-fs/etc/ssl/certs /root-fs/bin /empty \
     && cp /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs/ \
     && echo 'gostocks:x:10001:10001::/:/bin/false' > /root-fs/etc/passwd \
     && for program in ingestor processor alert gateway loadgen; do ldd target/release/$program; done \
@@ -49,6 +49,8 @@ COPY --from=build /gostocks/target/release/processor /bin/
 ENTRYPOINT ["/bin/processor"]
 
 FROM runtime AS alert
+# Where it keeps its snapshots: a volume that is mounted there is its own.
+COPY --from=root --chown=10001:10001 /empty /snapshots
 COPY --from=build /gostocks/target/release/alert /bin/
 ENTRYPOINT ["/bin/alert"]
 

@@ -24,6 +24,7 @@ pub(crate) fn run(paths: &Paths, options: &Chaos) -> anyhow::Result<ExitCode> {
         .env("GOSTOCKS_BINARIES", binaries)
         .env("GOSTOCKS_CACHE", &paths.cache)
         .env("GOSTOCKS_CHAOS_ROUNDS", options.rounds.to_string())
+        .env("GOSTOCKS_CHAOS_ALERTS", options.alerts.to_string())
         .env("GOSTOCKS_CHAOS_SEED", options.seed.to_string())
         .current_dir(&paths.root);
     check(&mut command)?;

@@ -24,8 +24,9 @@ pub(crate) enum Command {
     Logs(Logs),
     /// All that CI runs: formatting, lints, proto checks, the build and the tests.
     Test(Test),
-    /// Kill everything, one at a time and in pairs, under a replayed market; then ask the oracles
-    /// whether anything was lost, came twice or is wrong.
+    /// Kill, freeze and cut off everything, one at a time and in pairs, under a replayed market of
+    /// 20,000 trades a second and a million alerts; then ask the oracles whether anything was lost,
+    /// came twice or is wrong.
     ///
     /// Runs on servers of its own, beside whatever is up. The first round that fails ends it, and
     /// says how to run that round again.
@@ -44,7 +45,7 @@ pub(crate) struct Up {
 
 #[derive(Args, Debug)]
 pub(crate) struct Down {
-    /// Also remove the data and the logs of the servers that it ran (downloads are kept).
+    /// Also remove the data and the logs of what it ran (downloads are kept).
     #[arg(long)]
     pub(crate) wipe: bool,
 }
@@ -71,9 +72,12 @@ pub(crate) struct Logs {
 
 #[derive(Args, Debug)]
 pub(crate) struct Chaos {
-    /// How many rounds, of about half a minute each.
+    /// How many rounds, of a minute or two each.
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(crate) rounds: u64,
+    /// How many there are in each round before its first trade.
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) alerts: u32,
     /// Of the first round; each next one has the next number.
     #[arg(long, value_name = "S", default_value = "1", value_parser = clap::value_parser!(u64).range(..=u64::from(u32::MAX)))]
     pub(crate) seed: u64,

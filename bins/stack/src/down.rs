@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use servers::postgresql;
 
-use crate::catalogue::{Kind, MEMBERS, POSTGRESQL};
+use crate::catalogue::{MEMBERS, POSTGRESQL};
 use crate::cli::Down;
 use crate::ledger::end;
 use crate::paths::Paths;
@@ -42,7 +42,7 @@ pub(crate) fn run(paths: &Paths, options: &Down) -> anyhow::Result<ExitCode> {
 fn wipe(paths: &Paths) -> anyhow::Result<()> {
     // First: it is found by the folder that it would have liked to have.
     remove(&postgresql::home(&paths.home(POSTGRESQL))?)?;
-    for member in MEMBERS.iter().filter(|member| member.kind == Kind::Server) {
+    for member in &MEMBERS {
         remove(&paths.home(member.name))?;
     }
     remove(&paths.logs())

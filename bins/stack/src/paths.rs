@@ -43,7 +43,7 @@ impl Paths {
         self.stack.join("logs")
     }
 
-    /// The data of one server.
+    /// The data of one server or service.
     pub(crate) fn home(&self, name: &str) -> PathBuf {
         self.stack.join(name)
     }

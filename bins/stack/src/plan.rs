@@ -231,6 +231,11 @@ impl Layout {
                 environment.push(("KAFKA_BROKERS", self.told(KAFKA)));
                 environment.push(("DATABASE_URL", self.database()));
                 environment.push(("GRPC_PORT", self.port(name)?.to_string()));
+                let is_set = |setting: &String| setting.starts_with("ALERT_SNAPSHOTS=");
+                if !self.inherited.iter().any(is_set) {
+                    let folder = self.paths.home(ALERT).join("snapshots");
+                    environment.push(("ALERT_SNAPSHOTS", folder.display().to_string()));
+                }
             }
             _ => {
                 environment.push(("ALERT_SERVICE_ADDR", self.address(ALERT).to_owned()));
