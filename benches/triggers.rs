@@ -14,10 +14,12 @@ use criterion::{
 use market::{Price, Sequence, Trade, Volume};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use triggers::{AlertId, Armed, Condition, Partition, SymbolKey};
+use triggers::{AlertId, Armed, Condition, Partition, SymbolKey, Terms, Version};
 
 /// What the alert service keeps to judge late alerts by.
 const RECENT_TRADES: usize = 65_536;
+
+const VERSION: Version = Version { revision: 0, generation: 1 };
 
 /// Ticks an iteration.
 const TICKS: usize = 4_096;
@@ -66,13 +68,23 @@ fn armed(id: usize, wish: &Wish) -> Armed {
         true => Condition::Above(target),
         false => Condition::Below(target),
     };
-    Armed { id: AlertId(id as i64), generation: 1, condition, armed_at: 0 }
+    Armed {
+        id: AlertId(id as i64),
+        version: VERSION,
+        terms: Terms::new(condition, None).expect("good terms"),
+        armed_at: Sequence::default(),
+        judged_to: Sequence::default(),
+        latched: false,
+        asleep_until: i64::MIN,
+        reference: None,
+    }
 }
 
 /// Also the keys of the symbols.
 fn partition(symbols: usize, wishes: &[Wish]) -> (Partition, Vec<SymbolKey>) {
     let mut partition = Partition::new(RECENT_TRADES);
-    let keys = (0..symbols).map(|symbol| partition.intern(&name(symbol))).collect();
+    let keys =
+        (0..symbols).map(|symbol| partition.intern(&name(symbol)).expect("few symbols")).collect();
     let mut fired = Vec::new();
     for (id, wish) in wishes.iter().enumerate() {
         let _ = partition.arm(&name(wish.symbol), armed(id, wish), &mut fired);
@@ -236,7 +248,7 @@ fn arm_and_disarm(criterion: &mut Criterion) {
                 next = (next + 1) % wishes.len();
                 let alert = armed(1_000_000 + next, &wishes[next]);
                 let _ = partition.arm(&names[wishes[next].symbol], alert, &mut fired);
-                partition.disarm(alert.id, 1);
+                partition.disarm(alert.id, VERSION);
             });
         });
     }
