@@ -1,14 +1,17 @@
-//! The log and PostgreSQL to firings: `market_ticks` in, `alert_firings` out; alerts made and
-//! listed over gRPC.
+//! The log and PostgreSQL to firings: `market_ticks` in, `alert_firings` out; alerts made, changed,
+//! listed and watched over gRPC.
 //!
 //! ```text
 //!  broker ──▶ follow: batches ──▶ evaluate (triggers) ──▶ fire, one transaction ──▶ firings, outbox
-//!                                      ▲                  then a checkpoint               │
+//!                 │                    ▲                  then a checkpoint               │
+//!      assigned   │                    ├─────────────────── snapshots on disk             │
+//!                 └──▶ load, beside ───┤                                                  │
 //!  calls ──▶ store ──▶ alerts ──news──▶ reconcile              outbox ──lease──▶ alert_firings
 //! ```
-//! Invariant: what fires is a function of an alert's row and the log. A checkpoint is stored only
+//! Invariants: what fires is a function of an alert's row and the log. A checkpoint is stored only
 //! after the firings before it are, and an offset is noted for commit only after the checkpoint:
-//! so whoever comes next finds the same firings, and PostgreSQL admits each once.
+//! so whoever comes next finds the same firings, and PostgreSQL admits each once. A partition is
+//! evaluated only once all of it is loaded. A snapshot is a cache: without it the same comes out.
 
 mod behind;
 mod config;

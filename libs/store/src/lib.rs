@@ -1,16 +1,18 @@
 //! The truth about alerts, in PostgreSQL: alerts, firings, the outbox, checkpoints.
 //!
 //! ```text
-//!  calls ──▶ Creator ──▶ create ─┐             ┌─▶ armed, changes ──▶ the owners' indexes
+//!  calls ──▶ Creator ──▶ create ─┐             ┌─▶ load, changes ──▶ the owners' indexes
 //!             batches            ├─▶ alerts ───┤      ▲
-//!  owners ─────────────▶ fire ───┘     │       └─▶ list
-//!             and checkpoint           └─▶ firings + outbox ──▶ lease, published
+//!  calls ──▶ bulk (COPY), change ┤     │       └─▶ list, get
+//!  owners ─▶ fire, progress, ────┘     │
+//!            expire, checkpoint        └─▶ firings + outbox ──▶ lease, published
 //!                                          News: NOTIFY, coalesced, on a connection of its own
 //! ```
-//! Invariants: an alert fires once per generation, whoever tries (`fire` is fenced by status and
-//! generation); a checkpoint only moves forward; no change of an alert is ever skipped by
-//! `changes`, whatever was uncommitted when it was asked. Every call is one statement, so none is
-//! half done, and no transaction waits for anything but PostgreSQL.
+//! Invariants: an alert fires once per generation, whoever tries (`fire` is fenced by status,
+//! revision and generation), and a firing moves its alert on in the same transaction; a checkpoint
+//! only moves forward; no change of an alert is ever skipped by `changes`, whatever was uncommitted
+//! when it was asked. Every call is one transaction, so none is half done, and no transaction waits
+//! for anything but PostgreSQL.
 //!
 //! Queries are checked at build time against the answers in `.sqlx`. After a change of a query or
 //! of a migration make them anew: `cargo run --release --package testkit --example sqlx_prepare`.
