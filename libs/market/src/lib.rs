@@ -4,13 +4,17 @@
 //! belong to `wire`, storage to `speed`.
 
 mod candle;
+mod candles;
+mod interval;
 mod log;
 mod state;
 mod symbol;
 mod trade;
 
-pub use candle::{Candle, Candles, MINUTE};
+pub use candle::Candle;
+pub use candles::{CandleSpec, Candles};
+pub use interval::{Interval, IntervalError};
 pub use log::{AnotherLog, Place};
-pub use state::{DAY, Day, Latest, SymbolState};
+pub use state::{DAY, Day, Latest, StateSpec, SymbolState};
 pub use symbol::{MAX_SYMBOL_BYTES, Symbol, SymbolError};
 pub use trade::{Price, Sequence, Stamp, Trade, Volume};

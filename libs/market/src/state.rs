@@ -1,5 +1,6 @@
-use crate::candle::bucket;
-use crate::{Candle, Candles, MINUTE, Price, Sequence, Stamp, Trade, Volume};
+use std::collections::VecDeque;
+
+use crate::{Candle, CandleSpec, Candles, Price, Sequence, Stamp, Trade, Volume};
 
 /// One UTC day, in milliseconds.
 pub const DAY: i64 = 86_400_000;
@@ -22,34 +23,55 @@ pub struct Day {
     pub candle: Candle,
 }
 
+/// What is kept of a symbol beside its latest trade and its day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSpec {
+    /// Each interval once.
+    pub candles: Vec<CandleSpec>,
+    /// How many of the last trades.
+    pub recent: usize,
+}
+
 /// Everything that is known of a symbol after some trade of the log.
 ///
 /// A function of the log up to `as_of` and of nothing else: who folded it, in which batches and
-/// how often leaves no trace. That is what makes replays and two writers at once harmless.
+/// how often leaves no trace. That is what makes replays and two writers at once harmless. Candles
+/// that are old may be in the store alone ([`SymbolState::reaches`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SymbolState {
     /// The last trade counted; `None` before the first.
     pub as_of: Option<Sequence>,
     pub latest: Option<Latest>,
     pub day: Option<Day>,
-    pub minutes: Candles,
-    /// Candles that fell out of retention since the last `take_expired`.
-    expired: Vec<i64>,
+    /// One of each interval.
+    pub candles: Box<[Candles]>,
+    /// The last trades in the order of the log, whatever their times; the newest at the back.
+    recent: VecDeque<(Sequence, Trade)>,
+    recent_bound: usize,
 }
 
 impl SymbolState {
-    /// A symbol never seen; `retain_minutes` is how many 1 m candles are kept.
-    pub fn new(retain_minutes: u32) -> Self {
+    /// A symbol never seen.
+    pub fn new(spec: &StateSpec) -> Self {
         Self {
             as_of: None,
             latest: None,
             day: None,
-            minutes: Candles::new(MINUTE, retain_minutes),
-            expired: Vec::new(),
+            candles: spec.candles.iter().map(|spec| Candles::new(*spec)).collect(),
+            recent: VecDeque::new(),
+            recent_bound: spec.recent,
         }
     }
 
-    /// Counts a trade; returns whether it was new. A trade at or before `as_of` was counted before.
+    /// Whether a trade of this time can be counted with what is here. Where not, all of the state
+    /// must be loaded first.
+    #[inline]
+    pub fn reaches(&self, time: i64) -> bool {
+        self.candles.iter().all(|candles| time >= candles.reach() || candles.reaches(time))
+    }
+
+    /// Counts a trade within reach; returns whether it was new. A trade at or before `as_of` was
+    /// counted before.
     #[inline]
     pub fn apply(&mut self, trade: &Trade, sequence: Sequence) -> bool {
         if self.as_of.is_some_and(|as_of| sequence <= as_of) {
@@ -63,35 +85,43 @@ impl SymbolState {
             self.latest = Some(Latest { price, volume, received_at: trade.received_at, stamp });
         }
         self.count_day(trade, stamp);
-        let expired = &mut self.expired;
-        self.minutes.add(trade, sequence, |start| expired.push(start));
+        for candles in &mut self.candles {
+            candles.add(trade, sequence);
+        }
+        self.remember(sequence, *trade);
         true
     }
 
     /// A trade of a day before the current one no longer counts in any day.
     #[inline]
     fn count_day(&mut self, trade: &Trade, stamp: Stamp) {
+        let start = trade.timestamp - trade.timestamp.rem_euclid(DAY);
         match &mut self.day {
-            Some(day) if bucket(trade.timestamp, DAY) == day.start => {
-                day.candle.add(trade, stamp);
-            }
-            Some(day) if trade.timestamp < day.start => {}
-            day => {
-                let start = bucket(trade.timestamp, DAY);
-                *day = Some(Day { start, candle: Candle::new(trade, stamp) });
-            }
+            Some(day) if start == day.start => day.candle.add(trade, stamp),
+            Some(day) if start < day.start => {}
+            day => *day = Some(Day { start, candle: Candle::new(trade, stamp) }),
         }
     }
 
-    /// Puts back a 1 m candle that was stored. Where fewer are retained now than when it was, those
-    /// left out are told by `take_expired`, so that the store forgets them, too.
-    pub fn restore_minute(&mut self, start: i64, candle: Candle) {
-        let expired = &mut self.expired;
-        self.minutes.restore(start, candle, |start| expired.push(start));
+    /// Puts back a trade that was stored as recent, or adds one: oldest first.
+    #[inline]
+    pub fn remember(&mut self, sequence: Sequence, trade: Trade) {
+        if self.recent.len() >= self.recent_bound {
+            self.recent.pop_front();
+        }
+        if self.recent_bound > 0 {
+            self.recent.push_back((sequence, trade));
+        }
     }
 
-    /// Hears the start of each 1 m candle that fell out of retention since the last call.
-    pub fn take_expired(&mut self, mut expired: impl FnMut(i64)) {
-        self.expired.drain(..).for_each(&mut expired);
+    /// The last trades in the order of the log, oldest first.
+    pub fn recent(&self) -> impl ExactSizeIterator<Item = &(Sequence, Trade)> {
+        self.recent.iter()
+    }
+
+    /// Forgets what is in the store and not likely to be needed. To be called when all changes are
+    /// there.
+    pub fn cool(&mut self) {
+        self.candles.iter_mut().for_each(Candles::cool);
     }
 }

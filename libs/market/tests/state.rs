@@ -1,9 +1,29 @@
 //! What a symbol's state is after a log of trades, against rules written down the long way.
 
-use market::{DAY, MINUTE, Price, Sequence, SymbolState, Trade, Volume};
+use std::collections::BTreeMap;
+
+use market::{
+    Candle, CandleSpec, Candles, DAY, Interval, Price, Sequence, StateSpec, SymbolState, Trade,
+    Volume,
+};
 use proptest::prelude::*;
 
 const RETAIN: u32 = 5;
+const MINUTE: i64 = 60_000;
+const RECENT: usize = 7;
+const INTERVALS: [&str; 3] = ["1s", "1m", "1h"];
+
+fn spec(retain: u32) -> StateSpec {
+    let candles = INTERVALS.map(|name| CandleSpec {
+        interval: name.parse().expect("an interval"),
+        retain,
+    });
+    StateSpec { candles: candles.to_vec(), recent: RECENT }
+}
+
+fn minutes(state: &SymbolState) -> &Candles {
+    &state.candles[1]
+}
 
 fn trade(timestamp: i64, price: f64, volume: f64) -> Trade {
     Trade {
@@ -15,7 +35,7 @@ fn trade(timestamp: i64, price: f64, volume: f64) -> Trade {
 }
 
 fn fold(log: &[Trade]) -> SymbolState {
-    let mut state = SymbolState::new(RETAIN);
+    let mut state = SymbolState::new(&spec(RETAIN));
     for (index, trade) in log.iter().enumerate() {
         state.apply(trade, place(index));
     }
@@ -45,7 +65,7 @@ fn a_late_trade_never_overwrites_a_newer_price() {
 #[test]
 fn a_late_trade_counts_in_its_candle() {
     let state = fold(&[trade(10, 5.0, 1.0), trade(MINUTE + 1, 6.0, 1.0), trade(5, 9.0, 2.0)]);
-    let (start, candle) = state.minutes.iter().next().expect("the first minute is retained");
+    let (start, candle) = minutes(&state).iter().next().expect("the first minute is retained");
     assert_eq!(start, 0);
     assert_eq!((candle.open.get(), candle.high.get()), (9.0, 9.0));
     assert_eq!((candle.low.get(), candle.close.get()), (5.0, 5.0));
@@ -64,12 +84,12 @@ fn a_day_is_utc_and_a_trade_of_yesterday_does_not_count_today() {
 fn a_trade_whose_candle_is_no_longer_retained_is_left_out() {
     let newest = 100 * MINUTE;
     let mut state = fold(&[trade(96 * MINUTE, 1.0, 1.0), trade(newest, 2.0, 1.0)]);
-    assert_eq!(state.minutes.iter().len(), 2, "five minutes are retained");
+    assert_eq!(minutes(&state).iter().len(), 2, "five minutes are retained");
     state.apply(&trade(95 * MINUTE, 3.0, 1.0), Sequence { offset: 9, index: 0 });
-    assert_eq!(state.minutes.iter().len(), 2);
+    assert_eq!(minutes(&state).iter().len(), 2);
     state.apply(&trade(newest + MINUTE, 3.0, 1.0), Sequence { offset: 9, index: 1 });
     let mut expired = Vec::new();
-    state.take_expired(|start| expired.push(start));
+    state.candles[1].take_expired(|start| expired.push(start));
     assert_eq!(expired, [96 * MINUTE]);
 }
 
@@ -81,12 +101,13 @@ fn trades() -> impl Strategy<Value = Vec<Trade>> {
     prop::collection::vec(one, 1..200)
 }
 
-/// A candle as one would compute it by hand: sort the minute's trades, take first and last.
-fn candle_by_hand(log: &[Trade], start: i64) -> (f64, f64, f64, f64, f64) {
+/// A candle as one would compute it by hand: sort its trades, take first and last.
+fn candle_by_hand(log: &[Trade], interval: Interval, start: i64) -> (f64, f64, f64, f64, f64) {
+    let end = start + interval.milliseconds();
     let mut inside: Vec<(usize, &Trade)> = log
         .iter()
         .enumerate()
-        .filter(|(_, trade)| (start..start + MINUTE).contains(&trade.timestamp))
+        .filter(|(_, trade)| (start..end).contains(&trade.timestamp))
         .collect();
     let volume = inside.iter().map(|(_, trade)| trade.volume.get()).sum();
     inside.sort_by_key(|(index, trade)| (trade.timestamp, *index));
@@ -96,22 +117,80 @@ fn candle_by_hand(log: &[Trade], start: i64) -> (f64, f64, f64, f64, f64) {
     (prices[0], high, low, prices[prices.len() - 1], volume)
 }
 
+fn take_all(state: &mut SymbolState) {
+    for candles in &mut state.candles {
+        candles.take_changes(|_, _| {});
+        candles.take_expired(|_| {});
+    }
+}
+
+/// What a store has of a symbol's candles: those of each interval, by start.
+type Stored = [BTreeMap<i64, Candle>; INTERVALS.len()];
+
+fn store(state: &mut SymbolState, stored: &mut Stored) {
+    for (candles, stored) in state.candles.iter_mut().zip(stored) {
+        candles.take_changes(|start, candle| {
+            stored.insert(start, *candle);
+        });
+        candles.take_expired(|start| {
+            stored.remove(&start);
+        });
+    }
+}
+
+fn candles_of(state: &SymbolState) -> Stored {
+    std::array::from_fn(|at| {
+        state.candles[at].iter().map(|(start, candle)| (start, *candle)).collect()
+    })
+}
+
+/// The state again, from its hot candles alone or from all.
+fn load(state: &SymbolState, stored: &Stored, all: bool, retain: u32) -> SymbolState {
+    let mut loaded = SymbolState::new(&spec(retain));
+    let Some(latest) = state.latest else { return loaded };
+    (loaded.as_of, loaded.latest, loaded.day) = (state.as_of, state.latest, state.day);
+    for (candles, stored) in loaded.candles.iter_mut().zip(stored) {
+        let spec = candles.spec();
+        let hot_from = spec.hot_from(latest.stamp.time);
+        if !all {
+            *candles = Candles::known_from(spec, hot_from);
+        }
+        for (start, candle) in stored.iter().rev().filter(|(start, _)| all || **start >= hot_from) {
+            candles.restore(*start, *candle);
+        }
+    }
+    state.recent().for_each(|(sequence, trade)| loaded.remember(*sequence, *trade));
+    loaded
+}
+
 proptest! {
     #[test]
     fn candles_equal_a_straightforward_fold(log in trades()) {
         // A retention that nothing can fall out of.
-        let mut state = SymbolState::new(60);
+        let mut state = SymbolState::new(&spec(10_000));
         for (index, trade) in log.iter().enumerate() {
             prop_assert!(state.apply(trade, place(index)));
         }
-        for (start, candle) in state.minutes.iter() {
-            let found = (
-                candle.open.get(), candle.high.get(), candle.low.get(), candle.close.get(), candle.volume,
-            );
-            prop_assert_eq!(found, candle_by_hand(&log, start));
+        for candles in &state.candles {
+            let interval = candles.spec().interval;
+            for (start, candle) in candles.iter() {
+                let found = (
+                    candle.open.get(), candle.high.get(), candle.low.get(), candle.close.get(),
+                    candle.volume,
+                );
+                prop_assert_eq!(found, candle_by_hand(&log, interval, start));
+            }
+            let counted: u64 = candles.iter().map(|(_, candle)| candle.trades).sum();
+            prop_assert_eq!(counted, log.len() as u64);
         }
-        let counted: u64 = state.minutes.iter().map(|(_, candle)| candle.trades).sum();
-        prop_assert_eq!(counted, log.len() as u64);
+    }
+
+    #[test]
+    fn recent_trades_are_the_last_of_the_log(log in trades()) {
+        let state = fold(&log);
+        let expected = log.iter().enumerate().map(|(index, trade)| (place(index), *trade));
+        let expected: Vec<_> = expected.skip(log.len().saturating_sub(RECENT)).collect();
+        prop_assert_eq!(state.recent().copied().collect::<Vec<_>>(), expected);
     }
 
     /// Resuming anywhere, having stored what changed and dropped what expired, ends the same.
@@ -119,34 +198,60 @@ proptest! {
     fn replaying_any_part_leaves_the_state_as_if_applied_once(
         log in trades(), cut in 0usize..200, back in 0usize..200,
     ) {
-        let whole = fold(&log);
+        let mut whole = fold(&log);
         let cut = cut.min(log.len());
         let mut state = fold(&log[..cut]);
         for (index, trade) in log.iter().enumerate().skip(cut.saturating_sub(back)) {
             state.apply(trade, place(index));
         }
-        state.minutes.take_changes(|_, _| {});
-        state.take_expired(|_| {});
-        let mut whole = whole;
-        whole.minutes.take_changes(|_, _| {});
-        whole.take_expired(|_| {});
+        take_all(&mut state);
+        take_all(&mut whole);
         prop_assert_eq!(state, whole);
     }
 
     /// What `take_changes` and `take_expired` tell is all that a store needs.
     #[test]
     fn changes_written_to_a_store_restore_the_same_state(log in trades(), batch in 1usize..20) {
-        let mut state = SymbolState::new(RETAIN);
-        let mut stored = std::collections::BTreeMap::new();
+        let mut state = SymbolState::new(&spec(RETAIN));
+        let mut stored = Stored::default();
         for (index, trade) in log.iter().enumerate() {
             state.apply(trade, place(index));
             if index % batch == 0 || index + 1 == log.len() {
-                state.minutes.take_changes(|start, candle| { stored.insert(start, *candle); });
-                state.take_expired(|start| { stored.remove(&start); });
+                store(&mut state, &mut stored);
             }
         }
-        let kept: Vec<_> = state.minutes.iter().map(|(start, candle)| (start, *candle)).collect();
-        prop_assert_eq!(kept, stored.into_iter().collect::<Vec<_>>());
+        prop_assert_eq!(candles_of(&state), stored);
+    }
+
+    /// Also where old candles are in the store alone: after a state has cooled, or was loaded again
+    /// from its hot candles. A trade out of reach has all of it loaded first.
+    #[test]
+    fn a_store_and_hot_candles_are_as_good_as_all(
+        log in trades(), batch in 1usize..20, cold in any::<bool>(), retain in 5u32..40,
+    ) {
+        let mut whole = SymbolState::new(&spec(retain));
+        let (mut state, mut stored) = (whole.clone(), Stored::default());
+        let places: Vec<_> = (0..log.len()).map(place).collect();
+        for (number, (trades, places)) in log.chunks(batch).zip(places.chunks(batch)).enumerate() {
+            if !trades.iter().all(|trade| state.reaches(trade.timestamp)) {
+                state = load(&state, &stored, true, retain);
+                prop_assert!(trades.iter().all(|trade| state.reaches(trade.timestamp)));
+            }
+            for (trade, place) in trades.iter().zip(places) {
+                prop_assert!(state.apply(trade, *place));
+                whole.apply(trade, *place);
+            }
+            store(&mut state, &mut stored);
+            if number % 3 == 0 {
+                state = load(&state, &stored, false, retain);
+            } else if cold {
+                state.cool();
+            }
+        }
+        prop_assert_eq!(stored, candles_of(&whole));
+        take_all(&mut whole);
+        prop_assert_eq!(&state.day, &whole.day);
+        prop_assert!(state.recent().eq(whole.recent()));
     }
 }
 
@@ -154,14 +259,29 @@ proptest! {
 fn a_shorter_retention_tells_the_store_what_to_forget() {
     let log: Vec<_> = (0..5).map(|minute| trade(minute * MINUTE + 1, 1.0, 1.0)).collect();
     let stored = fold(&log);
-    let mut state = SymbolState::new(2);
-    let candles: Vec<_> = stored.minutes.iter().map(|(start, candle)| (start, *candle)).collect();
-    for (start, candle) in candles.into_iter().rev() {
-        state.restore_minute(start, candle);
+    let mut state = SymbolState::new(&spec(2));
+    for (start, candle) in candles_of(&stored)[1].iter().rev() {
+        state.candles[1].restore(*start, *candle);
     }
-    let kept: Vec<_> = state.minutes.iter().map(|(start, _)| start).collect();
+    let kept: Vec<_> = minutes(&state).iter().map(|(start, _)| start).collect();
     assert_eq!(kept, [3 * MINUTE, 4 * MINUTE]);
     let mut forgotten = vec![];
-    state.take_expired(|start| forgotten.push(start));
+    state.candles[1].take_expired(|start| forgotten.push(start));
     assert_eq!(forgotten, [2 * MINUTE, MINUTE, 0]);
+}
+
+#[test]
+fn a_state_that_has_cooled_is_small() {
+    let log: Vec<_> = (0..3_000).map(|second| trade(1 + second * 1_000, 1.0, 1.0)).collect();
+    let mut state = SymbolState::new(&spec(2_000));
+    for (index, trade) in log.iter().enumerate() {
+        state.apply(trade, place(index));
+    }
+    take_all(&mut state);
+    assert!(state.reaches(2_000_000));
+    state.cool();
+    assert_eq!(state.candles[0].iter().len(), 120, "two minutes of seconds");
+    assert_eq!(minutes(&state).iter().len(), 8, "or eight candles");
+    assert!(!state.reaches(2_000_000), "it is retained, in the store");
+    assert!(state.reaches(2_990_000));
 }

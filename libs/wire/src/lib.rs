@@ -1,8 +1,9 @@
-//! Every encoding of a trade: Finnhub's JSON, the protobuf record of the log, and how the one
-//! becomes the other.
+//! Every encoding of a trade: Finnhub's JSON, the protobuf record of the log, the packed batch of
+//! Redis, and how the one becomes the other.
 //!
 //! ```text
 //!  frame (JSON) ──frame──▶ trades ──record──▶ one record per symbol ══log══▶ tick ──▶ trades
+//!  trades ──batch──▶ columns of many trades ══Redis══▶ batch ──▶ trades
 //! ```
 //!
 //! Pure: does no I/O, reads no clock and knows no tokio; buffers and time are the caller's.
@@ -12,6 +13,7 @@
 //! to a library that does the same more slowly (serde_json, prost) by tests on generated and
 //! mutated bytes.
 
+pub mod batch;
 pub mod frame;
 pub mod record;
 pub mod tick;
