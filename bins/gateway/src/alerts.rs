@@ -9,11 +9,12 @@ use rpc::alert::v1::alert_service_client::AlertServiceClient;
 use rpc::alert::v1::{
     Alert, CreateAlertRequest, CreateAlertResponse, DeleteAlertRequest, GetAlertRequest,
     GetAlertsRequest, GetAlertsResponse, GetFiringsRequest, GetFiringsResponse, PauseAlertRequest,
-    RearmAlertRequest, ResumeAlertRequest, UpdateAlertRequest,
+    RearmAlertRequest, ResumeAlertRequest, UpdateAlertRequest, WatchFiringsRequest,
+    WatchFiringsResponse,
 };
 use service::{catalogue, traces};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::span;
 use crate::sparingly::Sparingly;
@@ -132,6 +133,17 @@ impl Alerts {
         self.once(Method::Delete, request, ask).await.map(drop)
     }
 
+    /// Firings as they are stored, from the one after `after` on, or from now on.
+    pub(crate) async fn watch_firings(
+        &self,
+        after: Option<i64>,
+    ) -> Result<Streaming<WatchFiringsResponse>, Refusal> {
+        let request = WatchFiringsRequest { after_firing_id: after, ..Default::default() };
+        let mut client = self.client.clone();
+        let call = async { client.watch_firings(request).await };
+        self.within(Method::Watch, call).await
+    }
+
     /// For what has an effect.
     async fn once<Q, A>(
         &self,
@@ -209,10 +221,11 @@ enum Method {
     Resume,
     Rearm,
     Delete,
+    Watch,
 }
 
 impl Method {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Create,
         Self::List,
         Self::Firings,
@@ -222,6 +235,7 @@ impl Method {
         Self::Resume,
         Self::Rearm,
         Self::Delete,
+        Self::Watch,
     ];
 
     /// Its name in the proto file.
@@ -236,6 +250,7 @@ impl Method {
             Self::Resume => "ResumeAlert",
             Self::Rearm => "RearmAlert",
             Self::Delete => "DeleteAlert",
+            Self::Watch => "WatchFirings",
         }
     }
 }

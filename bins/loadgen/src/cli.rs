@@ -27,6 +27,8 @@ pub(crate) enum Command {
     /// Serves the feed itself: the ingestor's FEED_URL must name it. Watches the topics and Redis,
     /// then reads the programs' /metrics.
     Probe(Box<Arguments>),
+    /// Open many live streams of a gateway at once, and measure what they are told, and how late.
+    Streams(Box<crate::streams::Arguments>),
     /// Print the first symbols of the synthetic market, separated by commas, as SYMBOLS wants them.
     Symbols { count: NonZeroUsize },
     /// Exit code 0 if a feed answers at this address, else 1.

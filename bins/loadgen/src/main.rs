@@ -21,6 +21,7 @@ mod render;
 mod replay;
 mod server;
 mod source;
+mod streams;
 mod subscriptions;
 mod synthetic;
 mod walk;
@@ -54,6 +55,10 @@ fn main() -> ExitCode {
                 Err(error) => Err(error),
             }
         }
+        Command::Streams(arguments) => {
+            log(std::io::stderr);
+            open_streams(*arguments)
+        }
         Command::Symbols { count } => {
             let list = synthetic::market(count.get()).collect::<Vec<_>>().join(",");
             writeln!(std::io::stdout(), "{list}").map_err(anyhow::Error::from)
@@ -86,6 +91,11 @@ fn log<W: Write + IsTerminal + 'static>(stream: fn() -> W) {
 #[tokio::main]
 async fn probe(arguments: probe::Arguments) -> anyhow::Result<bool> {
     probe::run(arguments).await
+}
+
+#[tokio::main]
+async fn open_streams(arguments: streams::Arguments) -> anyhow::Result<()> {
+    streams::run(arguments).await
 }
 
 #[tokio::main]

@@ -1,0 +1,134 @@
+//! Live streams: one tail of Redis' streams a gateway, fanned out in memory.
+//!
+//! ```text
+//!  Redis streams ─▶ Tail ─┐
+//!  WatchFirings ──────────┴─▶ Hub ─▶ Board: slots by symbol ─wake─▶ Subscription ─▶ SSE
+//! ```
+//! Nothing is queued for a client. It is at a place in the order of events, and when it reads it is
+//! given what is after that: of prices and candles the newest, of ticks and firings each, from the
+//! few thousand that are kept of a symbol for everybody. So a client that does not read slows
+//! nobody and grows nothing; one that is behind what is kept is told to come back.
+
+mod board;
+mod catch_up;
+mod cursor;
+mod event;
+mod firings;
+mod hub;
+mod routes;
+mod slot;
+mod sse;
+mod subscription;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use market::CandleSpec;
+use metrics::{Counter, Gauge, Histogram};
+use service::catalogue;
+use speed::Reader;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::Alerts;
+use crate::sparingly::Sparingly;
+use board::Board;
+use event::Event;
+
+pub(crate) use routes::stream;
+
+/// Firings that wait to be told. Full means that no more are asked for.
+const FIRINGS_WAITING: usize = 1_024;
+
+/// Everything that streams are made of.
+#[derive(Debug)]
+pub struct Live {
+    reader: Reader,
+    topic: String,
+    board: Arc<Board>,
+    stopping: CancellationToken,
+    told: Told,
+    streams: Gauge,
+}
+
+impl Live {
+    /// Also what keeps it going, to be spawned: it ends with `stopping`.
+    pub fn new(
+        reader: Reader,
+        topic: &str,
+        candles: Vec<CandleSpec>,
+        alerts: Arc<Alerts>,
+        stopping: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let board = Arc::new(Board::new(candles));
+        let (sender, firings) = mpsc::channel(FIRINGS_WAITING);
+        let hub = hub::Hub {
+            reader: reader.clone(),
+            topic: topic.to_owned(),
+            board: Arc::clone(&board),
+            firings,
+            log: Sparingly::default(),
+        };
+        let check =
+            hub::check(reader.clone(), topic.to_owned(), Arc::clone(&board), stopping.clone());
+        let watching = firings::watch(alerts, sender, stopping.clone());
+        let hub = hub.run(stopping.clone());
+        let going = async {
+            tokio::join!(hub, check, watching);
+        };
+        let topic = topic.to_owned();
+        let (told, streams) = (Told::new(), catalogue::STREAMS.gauge());
+        (Self { reader, topic, board, stopping, told, streams }, going)
+    }
+}
+
+/// Unix nanoseconds.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Counts a stream for as long as it lasts.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// Counts what is told.
+#[derive(Clone)]
+pub(crate) struct Told {
+    events: Counter,
+    seconds: Histogram,
+}
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+impl Told {
+    fn new() -> Self {
+        let seconds = catalogue::TICK_STAGE.with("stage", "delivered").histogram();
+        Self { events: catalogue::STREAM_EVENTS.counter(), seconds }
+    }
+
+    pub(crate) fn count(&self, events: &[Arc<Event>]) {
+        self.events.increment(events.len() as u64);
+        let now = now();
+        for received in events.iter().filter_map(|event| event.received_at()) {
+            self.seconds.record(now.saturating_sub(received) as f64 / 1e9);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What a client missed while it was away, read back from the streams.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use market::Symbol;
+use speed::Reader;
+
+use crate::live::board::{Base, Board};
+use crate::live::cursor::{Cursor, Given};
+use crate::live::event::{After, Event, Kind, Kinds, Order, Payload, TICK_RANK, sse};
+use crate::live::slot::Slot;
+
+/// Entries of a stream that are read at once.
+const ENTRIES: usize = 16;
+
+/// Reads back, partition by partition, then the firings, then how everything stands.
+#[derive(Debug)]
+pub(crate) struct CatchUp {
+    reader: Reader,
+    topic: String,
+    board: Arc<Board>,
+    kinds: Kinds,
+    slots: Vec<Arc<Slot>>,
+    /// Where the client was, and where it is by now.
+    began: Cursor,
+    from: Cursor,
+    /// Where the live events begin.
+    base: Base,
+    /// Partitions that are yet to be read back.
+    left: BTreeMap<usize, HashSet<Symbol>>,
+    is_done: bool,
+}
+
+impl CatchUp {
+    /// Nothing is read back for a client that was told of another log: it is told so, and begins
+    /// with how everything stands.
+    pub(crate) fn new(
+        reader: Reader,
+        topic: String,
+        board: Arc<Board>,
+        (kinds, slots): (Kinds, &[Arc<Slot>]),
+        (from, base): (Cursor, Base),
+    ) -> Self {
+        let mut left: BTreeMap<usize, HashSet<Symbol>> = BTreeMap::new();
+        if kinds.has(Kind::Tick) {
+            for slot in slots {
+                if let Some((partition, _)) = slot.lock().known {
+                    left.entry(partition).or_default().insert(slot.symbol.clone());
+                }
+            }
+        }
+        let slots = slots.to_vec();
+        let began = from.clone();
+        Self { reader, topic, board, kinds, slots, began, from, base, left, is_done: false }
+    }
+
+    /// The next part of an event stream; `None` once the client has all.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        if self.is_done {
+            return None;
+        }
+        if self.from.log != self.base.cursor.log
+            || self.from.places.len() != self.base.cursor.places.len()
+        {
+            self.is_done = true;
+            return Some([gap("another log is followed now"), self.standing(None)].concat().into());
+        }
+        while let Some((partition, symbols)) = self.left.pop_first() {
+            match self.read(partition, &symbols).await {
+                Ok(Some(part)) => {
+                    self.left.insert(partition, symbols);
+                    return Some(part);
+                }
+                Ok(None) => {}
+                Err(why) => return Some(gap(why)),
+            }
+        }
+        self.is_done = true;
+        let mut text = Vec::new();
+        if self.kinds.has(Kind::Firing) {
+            text.extend_from_slice(&self.firings());
+        }
+        text.extend_from_slice(&self.standing(Some(&self.began)));
+        Some(text.into())
+    }
+
+    /// The next trades of a partition, and moves the client there. `None` where there are no more
+    /// before the live ones.
+    async fn read(
+        &mut self,
+        partition: usize,
+        symbols: &HashSet<Symbol>,
+    ) -> Result<Option<Bytes>, &'static str> {
+        const GONE: &str = "trades from before are no longer kept";
+        let place = |cursor: &Cursor| cursor.places[partition];
+        let end = place(&self.base.cursor).map(|given| given.sequence);
+        let from = place(&self.from);
+        let after = from.map(|given| given.sequence);
+        if after >= end {
+            return Ok(None);
+        }
+        let number = i32::try_from(partition).unwrap_or(i32::MAX);
+        let entries = self.reader.range(&self.topic, number, after, ENTRIES).await;
+        let entries = entries.map_err(|_| "the streams cannot be read now; come again")?;
+        let Some(first) = entries.first() else {
+            self.from.places[partition] = end.map(Given::all);
+            return Err(GONE);
+        };
+        let is_gap = first.after > after;
+        let mut text = Vec::new();
+        for entry in &entries {
+            let names: Vec<Symbol> =
+                entry.batch.symbols().filter_map(|name| Symbol::new(name).ok()).collect();
+            for packed in entry.batch.trades() {
+                let given = Given { sequence: packed.sequence, rank: TICK_RANK };
+                if from.is_some_and(|from| given <= from) || Some(packed.sequence) > end {
+                    continue;
+                }
+                let Some(symbol) = names.get(packed.symbol) else { continue };
+                if symbols.contains(symbol) {
+                    let base = Arc::new(self.from.clone());
+                    let after = After { base, trade: Some((partition, packed.sequence)) };
+                    let (symbol, trade) = (symbol.clone(), packed.trade);
+                    let order = Order { number: 0, rank: TICK_RANK };
+                    let event = Event::new(order, after, Payload::Tick { symbol, trade });
+                    text.extend_from_slice(event.sse());
+                }
+            }
+            self.from.places[partition] = Some(Given::all(entry.last())).min(end.map(Given::all));
+        }
+        let text = if is_gap { [gap(GONE), text.into()].concat().into() } else { text.into() };
+        Ok(Some(text))
+    }
+
+    fn firings(&self) -> Bytes {
+        let Some(id) = self.from.firing else { return Bytes::new() };
+        if self.from.firing == self.base.cursor.firing {
+            return Bytes::new();
+        }
+        let Some(firings) = self.board.firings_after(id, self.base.number) else {
+            return gap("firings from before are no longer kept: ask /firings");
+        };
+        let symbols: HashSet<&str> = self.slots.iter().map(|slot| slot.symbol.as_str()).collect();
+        let is_wanted = |event: &&Arc<Event>| match &event.payload {
+            Payload::Firing(firing) => symbols.contains(&*firing.symbol),
+            _ => false,
+        };
+        let mut text = Vec::new();
+        for event in firings.iter().filter(is_wanted) {
+            // With the places that this client has by now.
+            let mut base = self.from.clone();
+            if let Payload::Firing(firing) = &event.payload {
+                base.firing = Some(firing.id);
+            }
+            let mut id = String::new();
+            base.write(None, &mut id);
+            text.extend_from_slice(&sse("firing", Some(&id), event.json()));
+        }
+        text.into()
+    }
+
+    /// How the symbols stand that have changed since then, or all of them; the last event says
+    /// that the client has everything.
+    fn standing(&self, since: Option<&Cursor>) -> Bytes {
+        let is_new = |slot: &&Arc<Slot>| {
+            let held = slot.lock();
+            let Some((partition, state)) = &held.known else { return false };
+            let given = since.and_then(|since| since.places.get(*partition).copied().flatten());
+            state.as_of.map(Given::all) > given
+        };
+        let events: Vec<Event> = self
+            .slots
+            .iter()
+            .filter(is_new)
+            .flat_map(|slot| slot.snapshot(self.kinds, &self.base.cursor))
+            .collect();
+        let mut text = Vec::new();
+        for (number, event) in events.iter().enumerate() {
+            let is_last = number + 1 == events.len();
+            let id = is_last.then(|| event.id());
+            text.extend_from_slice(&sse(event.kind().as_str(), id, event.json()));
+        }
+        text.into()
+    }
+}
+
+/// Tells a client that it has missed something.
+fn gap(why: &str) -> Bytes {
+    sse("gap", None, &serde_json::json!({ "reason": why }).to_string())
+}
+

@@ -1,0 +1,133 @@
+//! Where a client of a live stream is: what `Last-Event-ID` says.
+
+use std::fmt::Write;
+
+use market::Sequence;
+
+/// Longer ones are refused unread.
+const LONGEST: usize = 16_384;
+/// How many digits of the log's id tell one log from another.
+const TAG: usize = 12;
+
+/// One place for each source: what a client has been given lies before them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Which log the places are of.
+    pub(crate) log: Box<str>,
+    /// By partition; `None` where nothing of it is needed that was before.
+    pub(crate) places: Box<[Option<Given>]>,
+    /// The last firing.
+    pub(crate) firing: Option<i64>,
+}
+
+/// Of a partition: every event up to that trade, and of its own those up to a rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Given {
+    pub(crate) sequence: Sequence,
+    pub(crate) rank: u8,
+}
+
+impl Given {
+    /// All events of that trade.
+    pub(crate) fn all(sequence: Sequence) -> Self {
+        Self { sequence, rank: u8::MAX }
+    }
+}
+
+/// The end of the log's id.
+pub(crate) fn tag(log: &str) -> Box<str> {
+    log[log.len().saturating_sub(TAG)..].into()
+}
+
+impl Cursor {
+    /// As a client is told it: `tag_firing_place_place…`, a place being `offset.index.rank`, and `-`
+    /// where there is none. `with` replaces the place of a partition.
+    pub(crate) fn write(&self, with: Option<(usize, Given)>, text: &mut String) {
+        text.push_str(&self.log);
+        text.push('_');
+        match self.firing {
+            Some(firing) => drop(write!(text, "{firing}")),
+            None => text.push('-'),
+        }
+        for (partition, place) in self.places.iter().enumerate() {
+            let with = with.filter(|(of, _)| *of == partition).map(|(_, given)| given);
+            text.push('_');
+            match with.or(*place) {
+                Some(Given { sequence: Sequence { offset, index }, rank: u8::MAX }) => {
+                    drop(write!(text, "{offset}.{index}"));
+                }
+                Some(Given { sequence: Sequence { offset, index }, rank }) => {
+                    drop(write!(text, "{offset}.{index}.{rank}"));
+                }
+                None => text.push('-'),
+            }
+        }
+    }
+
+    /// `None` where it is not what a client was told.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = Some(text).filter(|text| text.len() <= LONGEST)?.split('_');
+        let log = parts.next()?;
+        let is_tag = log.len() <= TAG && log.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let firing = match parts.next()? {
+            "-" => None,
+            firing => Some(firing.parse().ok().filter(|firing| *firing >= 0)?),
+        };
+        let places: Option<Box<[_]>> = parts.map(parse_place).collect();
+        is_tag.then_some(Self { log: log.into(), places: places?, firing })
+    }
+}
+
+fn parse_place(text: &str) -> Option<Option<Given>> {
+    if text == "-" {
+        return Some(None);
+    }
+    let mut numbers = text.split('.');
+    let offset = numbers.next()?.parse().ok().filter(|offset| *offset >= 0)?;
+    let index = numbers.next()?.parse().ok()?;
+    let rank = numbers.next().map_or(Some(u8::MAX), |rank| rank.parse().ok())?;
+    let sequence = Sequence { offset, index };
+    numbers.next().is_none().then_some(Some(Given { sequence, rank }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(cursor: &Cursor, with: Option<(usize, Given)>) -> String {
+        let mut text = String::new();
+        cursor.write(with, &mut text);
+        text
+    }
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let sequence = Sequence { offset: i64::MAX, index: u32::MAX };
+        let places =
+            [None, Some(Given::all(Sequence::default())), Some(Given { sequence, rank: 3 })];
+        let log = tag("0123456789abcdef0123456789abcdef");
+        for firing in [None, Some(0), Some(i64::MAX)] {
+            let cursor = Cursor { log: log.clone(), places: places.into(), firing };
+            assert_eq!(Cursor::parse(&text(&cursor, None)), Some(cursor.clone()));
+            let given = Given::all(Sequence { offset: 7, index: 1 });
+            let moved = Cursor::parse(&text(&cursor, Some((0, given)))).expect("a cursor");
+            assert_eq!(moved.places[0], Some(given));
+            assert_eq!(moved.places[1..], cursor.places[1..]);
+        }
+        let cursor = Cursor { log, places: places.into(), firing: Some(9) };
+        assert_eq!(
+            text(&cursor, None),
+            "456789abcdef_9_-_0.0_9223372036854775807.4294967295.3"
+        );
+    }
+
+    #[test]
+    fn anything_else_is_no_cursor() {
+        let long = "1".repeat(LONGEST + 1);
+        for bad in
+            ["", "_", "zz_-", "ab", "ab_x", "ab_-1", "ab_-_1", "ab_-_1.2.3.4", "ab_-_1.2.256", "ab_-_-1.2", &long]
+        {
+            assert_eq!(Cursor::parse(bad), None, "{bad:.20}");
+        }
+    }
+}

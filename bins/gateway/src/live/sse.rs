@@ -1,0 +1,123 @@
+//! `GET /stream`: what happens to symbols, as server-sent events.
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use futures::stream::unfold;
+use tokio::time::timeout;
+
+use crate::live::catch_up::CatchUp;
+use crate::live::event::{Event, sse};
+use crate::live::subscription::{End, Subscription};
+use crate::live::{Counted, Told};
+
+/// A line now and then keeps proxies from taking a quiet stream for a dead one.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a client waits before it comes back, in milliseconds.
+const RETRY: &str = "retry: 1000\n\n";
+
+pub(crate) struct EventStream {
+    pub(crate) subscription: Subscription,
+    /// What is given first: what was missed, or how everything stands.
+    pub(crate) catch_up: Option<CatchUp>,
+    pub(crate) first: Vec<Event>,
+    pub(crate) told: Told,
+    pub(crate) counted: Counted,
+}
+
+impl EventStream {
+    pub(crate) fn response(self) -> Response {
+        let headers = [
+            (CONTENT_TYPE, "text/event-stream"),
+            (CACHE_CONTROL, "no-store, no-transform"),
+        ];
+        (headers, Body::from_stream(self.parts())).into_response()
+    }
+
+    fn parts(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        let mut hello = RETRY.to_owned().into_bytes();
+        for (number, event) in self.first.iter().enumerate() {
+            let id = (number + 1 == self.first.len()).then(|| event.id());
+            hello.extend_from_slice(&sse(event.kind().as_str(), id, event.json()));
+        }
+        let state = State {
+            hello: Some(hello.into()),
+            catch_up: self.catch_up,
+            subscription: Some(self.subscription),
+            events: Vec::new(),
+            told: self.told,
+            _counted: self.counted,
+        };
+        unfold(state, |mut state| async move {
+            let part = state.next().await?;
+            Some((Ok(part), state))
+        })
+    }
+}
+
+struct State {
+    hello: Option<Bytes>,
+    catch_up: Option<CatchUp>,
+    /// `None` once it has ended.
+    subscription: Option<Subscription>,
+    events: Vec<Arc<Event>>,
+    told: Told,
+    _counted: Counted,
+}
+
+impl State {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(hello) = self.hello.take() {
+            return Some(hello);
+        }
+        while let Some(catch_up) = &mut self.catch_up {
+            match catch_up.next().await {
+                Some(part) if part.is_empty() => {}
+                Some(part) => return Some(part),
+                None => self.catch_up = None,
+            }
+        }
+        let subscription = self.subscription.as_mut()?;
+        self.events.clear();
+        let events = &mut self.events;
+        let polled = poll_fn(|context| subscription.poll_events(context, events));
+        match timeout(KEEP_ALIVE, polled).await {
+            Err(_) => Some(Bytes::from_static(b": nothing new\n\n")),
+            Ok(Ok(())) => {
+                self.told.count(&self.events);
+                Some(text(&self.events))
+            }
+            Ok(Err(end)) => {
+                self.subscription = None;
+                Some(last_words(end))
+            }
+        }
+    }
+}
+
+fn text(events: &[Arc<Event>]) -> Bytes {
+    // Mostly there is one, and its text is there for all who are told of it.
+    if let [event] = events {
+        return event.sse().clone();
+    }
+    let length = events.iter().map(|event| event.sse().len()).sum();
+    let mut text = Vec::with_capacity(length);
+    events.iter().for_each(|event| text.extend_from_slice(event.sse()));
+    text.into()
+}
+
+fn last_words(end: End) -> Bytes {
+    let (event, reason) = match end {
+        End::Stopping => ("bye", "the gateway stops: come back, and another one goes on"),
+        End::TooSlow => ("bye", "the client reads too slowly: come back with the last id"),
+        End::AnotherLog => ("bye", "another log is followed now: come back"),
+    };
+    sse(event, None, &serde_json::json!({ "reason": reason }).to_string())
+}

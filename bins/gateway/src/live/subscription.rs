@@ -1,0 +1,131 @@
+//! What one client is told.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use market::Symbol;
+use tokio_util::sync::CancellationToken;
+
+use crate::live::board::{Base, Board, TooMany};
+use crate::live::event::{Event, Kind, Kinds, Order};
+use crate::live::slot::{Slot, Watcher};
+
+/// Symbols of one client at most.
+pub(crate) const MOST_SYMBOLS: usize = 1_000;
+
+/// Events that are taken at once at most: what is left is taken when these have been sent.
+const AT_ONCE: usize = 256;
+
+/// Why nothing more comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The gateway stops: another one goes on.
+    Stopping,
+    /// It took too long to read what cannot be left out.
+    TooSlow,
+    /// What it was told of is no more: another log is followed.
+    AnotherLog,
+}
+
+/// Symbols, kinds, and how far a client is. Holds nothing of what is yet to be sent: a client that
+/// does not read costs nothing, and finds the newest states when it does.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    board: Arc<Board>,
+    stopping: CancellationToken,
+    kinds: Kinds,
+    slots: Vec<Arc<Slot>>,
+    watcher: Arc<Watcher>,
+    at: Order,
+    life: u64,
+}
+
+impl Subscription {
+    /// Also where it begins.
+    pub(crate) fn new(
+        board: &Arc<Board>,
+        symbols: &[Symbol],
+        kinds: Kinds,
+        stopping: CancellationToken,
+    ) -> Result<(Self, Base), TooMany> {
+        let watcher = Arc::new(Watcher::new(kinds));
+        let mut this = Self {
+            board: Arc::clone(board),
+            stopping,
+            kinds,
+            slots: Vec::with_capacity(symbols.len()),
+            watcher,
+            at: Order::default(),
+            life: 0,
+        };
+        for symbol in symbols {
+            let slot = board.find_or_make(symbol)?;
+            slot.watch(&this.watcher);
+            this.slots.push(slot);
+        }
+        // Whatever comes after this is kept for it.
+        let base = board.base();
+        this.at = Order { number: base.number, rank: u8::MAX };
+        this.life = base.life;
+        Ok((this, base))
+    }
+
+    pub(crate) fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
+    pub(crate) fn slots(&self) -> &[Arc<Slot>] {
+        &self.slots
+    }
+
+    /// Events in their order: of prices and candles the newest of each that has changed, of ticks
+    /// and firings each.
+    pub(crate) fn poll_events(
+        &mut self,
+        context: &mut Context<'_>,
+        events: &mut Vec<Arc<Event>>,
+    ) -> Poll<Result<(), End>> {
+        self.watcher.register(context.waker());
+        if self.stopping.is_cancelled() {
+            return Poll::Ready(Err(End::Stopping));
+        }
+        if self.board.life() != self.life {
+            return Poll::Ready(Err(End::AnotherLog));
+        }
+        let until = self.board.published();
+        for slot in self.slots.iter().filter(|slot| slot.is_newer(self.at)) {
+            let found = slot.lock().events(self.kinds, self.at, until, events);
+            if found.is_err() {
+                return Poll::Ready(Err(End::TooSlow));
+            }
+        }
+        if events.is_empty() {
+            self.at = Order { number: until, rank: u8::MAX }.max(self.at);
+            return Poll::Pending;
+        }
+        events.sort_unstable_by_key(|event| event.order);
+        if events.len() > AT_ONCE {
+            events.truncate(AT_ONCE);
+            self.at = events.last().map_or(self.at, |event| event.order);
+            self.watcher.wake();
+        } else {
+            self.at = Order { number: until, rank: u8::MAX };
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        for slot in &self.slots {
+            if !slot.forget(&self.watcher) {
+                self.board.let_go(slot);
+            }
+        }
+    }
+}
+
+/// Whether a kind is one whose events are given one by one.
+pub(crate) fn is_one_by_one(kind: Kind) -> bool {
+    matches!(kind, Kind::Tick | Kind::Firing)
+}
