@@ -72,7 +72,8 @@ mod tests {
             (
                 "REDIS_ADDR",
                 "redis",
-                "REDIS_ADDR: expected host:port, or a redis:// URL, found \"redis\"",
+                "REDIS_ADDR: expected host:port, or a redis:// URL; for a cluster host:port,host:port, \
+                 or a redis-cluster:// URL, found \"redis\"",
             ),
             ("REDIS_TIMEOUT", "0s", "REDIS_TIMEOUT: expected from 1ms to 300s, found \"0s\""),
             (

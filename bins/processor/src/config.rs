@@ -1,7 +1,12 @@
 use std::time::Duration;
 
 use broker::TopicSpec;
+use market::{CandleSpec, StateSpec};
 use service::{Configuration, Settings, parse};
+
+const CANDLES: &str = "1s:900,1m:1440,5m:576,15m:672,1h:720,1d:366";
+/// More of one interval would make a symbol's hash unwieldy.
+const MOST_CANDLES: u32 = 100_000;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -16,8 +21,12 @@ pub struct Config {
     pub session_timeout: Duration,
     /// May hold a password: not to be logged.
     pub redis_addr: String,
-    /// How many 1 m candles of a symbol are kept.
-    pub candle_retention: u32,
+    /// Each interval once.
+    pub candles: Vec<CandleSpec>,
+    /// How many of the last trades of a symbol are kept.
+    pub recent_ticks: usize,
+    /// How many of the last trades of a partition are kept in its stream.
+    pub stream_trades: u64,
     /// How many trades may gather while Redis is busy. Full means that Redis is behind: the
     /// polling thread waits, and the log keeps the rest.
     pub batch_trades: usize,
@@ -31,6 +40,10 @@ impl Config {
             retention: Some(self.retention),
             retention_bytes: self.retention_bytes,
         }
+    }
+
+    pub(crate) fn state(&self) -> StateSpec {
+        StateSpec { candles: self.candles.clone(), recent: self.recent_ticks }
     }
 
     pub(crate) fn dead_topic(&self) -> String {
@@ -54,8 +67,14 @@ impl Configuration for Config {
         let session_timeout =
             settings.read("KAFKA_SESSION_TIMEOUT", Some("6s"), parse::duration_in(session));
         let redis_addr = settings.read("REDIS_ADDR", Some("localhost:6379"), parse::redis_addr);
-        let candle_retention =
-            settings.read("CANDLE_RETENTION_MINUTES", Some("1440"), parse::number(1..=100_000));
+        let candles = settings.read("CANDLES", Some(CANDLES), candles);
+        let recent_ticks = settings.read(
+            "RECENT_TICKS",
+            Some("50"),
+            parse::number(0..=wire::batch::MAX_TRADES_PER_BATCH),
+        );
+        let stream_trades =
+            settings.read("STREAM_TRADES", Some("200000"), parse::number(1..=1_000_000_000));
         let batch_trades =
             settings.read("BATCH_TRADES", Some("100000"), parse::number(1..=10_000_000));
         Some(Self {
@@ -67,15 +86,45 @@ impl Configuration for Config {
             group: group?,
             session_timeout: session_timeout?,
             redis_addr: redis_addr?,
-            candle_retention: candle_retention?,
+            candles: candles?,
+            recent_ticks: recent_ticks?,
+            stream_trades: stream_trades?,
             batch_trades: batch_trades?,
         })
     }
 }
 
+/// `interval:how many are kept`, separated by commas.
+fn candles(value: &str) -> Result<Vec<CandleSpec>, String> {
+    let wrong = |found: &str| {
+        format!(
+            "expected interval:number, separated by commas and each interval once, such as \
+             1m:1440,1h:720 (intervals from 1s to 1d that divide a day, up to {MOST_CANDLES} \
+             candles of each), found {found:?}"
+        )
+    };
+    let mut specs: Vec<CandleSpec> = Vec::new();
+    for part in value.split(',').map(str::trim) {
+        let spec = part.split_once(':').and_then(|(interval, retain)| {
+            let retain = parse::number(1..=MOST_CANDLES)(retain).ok()?;
+            Some(CandleSpec { interval: interval.parse().ok()?, retain })
+        });
+        let spec = spec.filter(|spec| specs.iter().all(|other| other.interval != spec.interval));
+        specs.push(spec.ok_or_else(|| wrong(part))?);
+    }
+    Ok(specs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn candles_are_of_six_intervals() {
+        let config: Config = service::settings_of(&[]).expect("all good");
+        let names = config.candles.iter().map(|spec| format!("{}:{}", spec.interval, spec.retain));
+        assert_eq!(names.collect::<Vec<_>>().join(","), CANDLES);
+    }
 
     #[test]
     fn defaults_are_the_originals() {
@@ -96,7 +145,13 @@ mod tests {
             ("KAFKA_GROUP", ""),
             ("KAFKA_SESSION_TIMEOUT", "1s"),
             ("REDIS_ADDR", "redis"),
-            ("CANDLE_RETENTION_MINUTES", "-1"),
+            ("CANDLES", "1m"),
+            ("CANDLES", "1m:0"),
+            ("CANDLES", "7m:10"),
+            ("CANDLES", "1m:10,60s:20"),
+            ("RECENT_TICKS", "-1"),
+            ("RECENT_TICKS", "5000"),
+            ("STREAM_TRADES", "0"),
             ("BATCH_TRADES", "many"),
         ] {
             let errors = service::settings_of::<Config>(&[(name, value)]).expect_err(name);

@@ -6,7 +6,7 @@ use broker::DeadLetters;
 use follow::{Batch, Effect, Known, Places};
 use market::{AnotherLog, Place};
 use service::catalogue;
-use speed::Writer;
+use speed::{Writer, WriterSettings};
 
 use crate::Config;
 use crate::apply::Applier;
@@ -17,9 +17,7 @@ const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// Every batch to Redis, as of a position.
 pub(crate) struct RedisEffect {
     redis_addr: String,
-    topic: String,
-    partitions: i32,
-    candle_retention: u32,
+    settings: WriterSettings,
     applier: Applier,
     writer: Option<Writer>,
 }
@@ -28,9 +26,12 @@ impl RedisEffect {
     pub(crate) fn new(config: &Config, partitions: i32, dead: DeadLetters) -> Self {
         Self {
             redis_addr: config.redis_addr.clone(),
-            topic: config.topic.clone(),
-            partitions,
-            candle_retention: config.candle_retention,
+            settings: WriterSettings {
+                topic: config.topic.clone(),
+                partitions,
+                state: config.state(),
+                stream_trades: config.stream_trades,
+            },
             applier: Applier::new(dead),
             writer: None,
         }
@@ -47,9 +48,7 @@ impl Effect for RedisEffect {
     type Loaded = HashMap<i32, Place>;
 
     async fn connect(&mut self) -> anyhow::Result<()> {
-        let retain = self.candle_retention;
-        let writer = Writer::connect(&self.redis_addr, &self.topic, self.partitions, retain);
-        self.writer = Some(writer.await?);
+        self.writer = Some(Writer::connect(&self.redis_addr, self.settings.clone()).await?);
         Ok(())
     }
 
@@ -90,6 +89,9 @@ impl Effect for RedisEffect {
 
     fn forget(&mut self, partitions: Option<&[i32]>) {
         self.applier.forget(partitions);
+        if let Some(writer) = &mut self.writer {
+            writer.forget_streams(partitions);
+        }
     }
 
     fn count_failure(&self, trouble: &anyhow::Error) {
@@ -105,7 +107,7 @@ impl Effect for RedisEffect {
     fn another_log(&self, reason: String) -> AnotherLog {
         AnotherLog {
             store: "Redis",
-            topic: self.topic.clone(),
+            topic: self.settings.topic.clone(),
             reason,
             remedy: "processor rebuild",
         }

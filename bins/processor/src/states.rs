@@ -1,5 +1,5 @@
 use follow::{Batch, Known};
-use market::{Symbol, SymbolState};
+use market::{Sequence, Symbol, SymbolState};
 
 /// The states held in memory, by symbol number.
 #[derive(Debug, Default)]
@@ -24,8 +24,18 @@ struct Slot {
 pub(crate) struct Touched {
     pub(crate) number: u32,
     pub(crate) state: Option<SymbolState>,
+    /// As of which trade the state was before this batch: as Redis has it.
+    pub(crate) base: Option<Sequence>,
     /// Holds a trade that was not counted before.
     pub(crate) changed: bool,
+}
+
+impl Touched {
+    /// What Redis had a moment ago.
+    pub(crate) fn set(&mut self, state: SymbolState) {
+        self.base = state.as_of;
+        self.state = Some(state);
+    }
 }
 
 impl States {
@@ -53,7 +63,8 @@ impl States {
                 slot.touched = batch_number;
                 let state = slot.state.take();
                 self.held -= usize::from(state.is_some());
-                touched.push(Touched { number: gathered.symbol, state, changed: false });
+                let base = state.as_ref().and_then(|state| state.as_of);
+                touched.push(Touched { number: gathered.symbol, state, base, changed: false });
             }
         }
     }
@@ -81,6 +92,11 @@ impl States {
     /// How many symbols there are numbers for.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Drops candles that are in Redis and not likely to be needed.
+    pub(crate) fn cool(&mut self) {
+        self.slots.iter_mut().filter_map(|slot| slot.state.as_mut()).for_each(SymbolState::cool);
     }
 
     /// Drops the states of some partitions, or of all.

@@ -14,10 +14,8 @@ const RECENT: usize = 7;
 const INTERVALS: [&str; 3] = ["1s", "1m", "1h"];
 
 fn spec(retain: u32) -> StateSpec {
-    let candles = INTERVALS.map(|name| CandleSpec {
-        interval: name.parse().expect("an interval"),
-        retain,
-    });
+    let candles =
+        INTERVALS.map(|name| CandleSpec { interval: name.parse().expect("an interval"), retain });
     StateSpec { candles: candles.to_vec(), recent: RECENT }
 }
 

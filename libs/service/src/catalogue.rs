@@ -58,6 +58,9 @@ catalogue! {
     BATCH_TRADES: size_histogram "gostocks_batch_trades" [] "Trades in one batch.";
     REDIS_BATCHES: counter "gostocks_redis_batches_total" ["outcome"] "Batches written to Redis, by outcome.";
     REDIS_REFUSED: counter "gostocks_redis_refused_total" [] "Symbol writes that Redis refused, having a later position.";
+    REDIS_LATE: counter "gostocks_redis_late_loads_total" [] "Symbols of which all candles were loaded, because a trade was later than those in memory.";
+    STREAM_ENTRIES: counter "gostocks_stream_entries_total" [] "Entries appended to the partitions' streams in Redis.";
+    STREAM_TRADES: counter "gostocks_stream_trades_total" [] "Trades in those entries.";
     REDIS_WRITE: latency_histogram "gostocks_redis_write_seconds" [] "Time to write one batch to Redis.";
     RESETS: counter "gostocks_resets_total" ["reason"] "Times the state in memory was dropped and the log read again from what is stored, by what was away.";
     CONSUMER_LAG: gauge "gostocks_consumer_lag_records" ["partition"] "Records between the last one that had its effect and the partition's end.";

@@ -77,29 +77,37 @@ pub fn brokers(value: &str) -> Result<String, String> {
     }
 }
 
-/// A Redis server: `host:port`, or a `redis://` URL.
+/// A Redis server: `host:port`, or a `redis://` URL. Of a cluster some nodes, separated by commas:
+/// `host:port,host:port`, or a `redis-cluster://` URL, which one node is enough for.
 ///
 /// # Errors
 /// Says what is accepted; a URL is not repeated, for it may hold a password.
 pub fn redis_addr(value: &str) -> Result<String, String> {
-    const WHAT: &str = "host:port, or a redis:// URL";
+    const WHAT: &str = "host:port, or a redis:// URL; for a cluster host:port,host:port, or a \
+                        redis-cluster:// URL";
+    let is_node = |node: &str| host_and_port(node.trim()).is_some();
     let Some((scheme, rest)) = value.split_once("://") else {
-        return match host_and_port(value) {
-            Some(_) => Ok(value.to_owned()),
-            None if value.contains('@') => Err(format!("expected {WHAT}")),
-            None => expected(WHAT, value),
+        return match value.split(',').all(is_node) {
+            true => Ok(value.to_owned()),
+            false if value.contains('@') => Err(format!("expected {WHAT}")),
+            false => expected(WHAT, value),
         };
     };
-    match scheme {
-        "redis" => {}
+    let is_cluster = match scheme {
+        "redis" => false,
+        "redis-cluster" => true,
         "rediss" => return Err(format!("expected {WHAT}; TLS to Redis is not supported")),
         _ => return Err(format!("expected {WHAT}; the URL's scheme is another")),
-    }
+    };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-    let with_port = host_and_port(address).is_some();
-    // Redis has a default port, so a URL may leave it out.
-    if with_port || host_and_port(&format!("{address}:6379")).is_some() {
+    let is_right = if is_cluster {
+        address.split(',').all(is_node)
+    } else {
+        // Redis has a default port, so a URL may leave it out.
+        is_node(address) || is_node(&format!("{address}:6379"))
+    };
+    if is_right {
         Ok(value.to_owned())
     } else {
         Err(format!("expected {WHAT}; the URL's host or port is wrong"))

@@ -1,25 +1,47 @@
-//! The speed layer: the latest price, the day and the 1 m candles of every symbol, in Redis.
+//! The speed layer: of every symbol the latest price, the day, candles and recent trades, and of
+//! every partition a stream of its trades, in Redis or Redis Cluster.
 //!
 //! ```text
 //!  processor ── Writer: load, fold (market), write as of a position ──▶ Redis ◀── Reader ── gateway
+//!                       append what was read to its stream ───────────▶   └──▶ Tail ──────────┘
 //! ```
 //!
 //! Invariant: **what Redis holds of a symbol is a function of the log up to the position stored
-//! with it.** Writes are absolute, never increments, and a function in Redis refuses one that is
-//! not newer than what is stored. So replays and two writers at once are harmless.
+//! with it, and a stream holds the trades of its partition in order, each once.** Writes are
+//! absolute, never increments, and a function in Redis refuses one that is not newer than what is
+//! stored. So replays and two writers at once are harmless.
+//!
+//! What is atomic: a symbol's keys with each other; an entry with the end of its stream. On a single
+//! Redis all of a call is, up to 500 symbols and the streams; on a cluster each symbol and each
+//! stream is by itself. The order is the same on both: symbols, streams, places. Every write names
+//! what it follows, so that a Redis that has lost something (a replica took over that was behind) is
+//! noticed, and the log read again from what it has.
 
+mod address;
 mod candle_text;
+mod entry;
 mod fields;
 mod keys;
+mod link;
 mod log;
+mod price;
 mod reader;
+mod rebuild;
 mod span;
-mod state_fields;
+mod stored_state;
+mod streams;
+mod symbol_text;
+mod tail;
+mod topology;
 mod writer;
 
-pub use log::{Log, LogId};
-pub use reader::{DayStats, LatestPrice, ReadError, Reader};
-pub use writer::{SymbolWrite, Writer};
+pub use entry::StreamEntry;
+pub use log::{Log, LogId, Position};
+pub use price::{DayStats, LatestPrice};
+pub use reader::{CandleRange, Ends, ReadError, Reader};
+pub use stored_state::Snapshot;
+pub use tail::{Tail, TailError};
+pub use writer::{SymbolWrite, Writer, WriterSettings, Written};
 
 /// Redis did not answer, or not in time. Whether a write took place is unknown.
 #[derive(Debug, thiserror::Error)]

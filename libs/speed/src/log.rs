@@ -1,5 +1,7 @@
+use std::collections::HashMap;
 use std::fmt;
 
+use anyhow::Context;
 use market::{AnotherLog, Place, Sequence};
 
 /// One life of a topic, as Redis follows it: a UUIDv7, so that a later one sorts after.
@@ -32,13 +34,25 @@ impl LogId {
     pub(crate) fn position(&self, partition: i32, sequence: Sequence) -> String {
         format!("{}:{partition:05}:{:019}:{:010}", self.0, sequence.offset, sequence.index)
     }
+}
 
-    /// The sequence within a stored position; `None` where that is another log's.
-    pub(crate) fn sequence(&self, position: &str) -> Option<Sequence> {
-        let mut parts = position.strip_prefix(&*self.0)?.split(':').skip(2);
-        let offset = parts.next()?.parse().ok()?;
-        let index = parts.next()?.parse().ok()?;
-        Some(Sequence { offset, index })
+/// What orders and identifies a trade, over all logs, partitions and records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub log: LogId,
+    pub partition: i32,
+    pub sequence: Sequence,
+}
+
+impl Position {
+    /// From what `LogId::position` gave.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let log = LogId::parse(parts.next()?)?;
+        let partition = parts.next()?.parse().ok()?;
+        let sequence =
+            Sequence { offset: parts.next()?.parse().ok()?, index: parts.next()?.parse().ok()? };
+        parts.next().is_none().then_some(Self { log, partition, sequence })
     }
 }
 
@@ -63,6 +77,22 @@ pub(crate) fn parse_place(text: &str) -> Option<Place> {
         offset: offset.parse().ok()?,
         fingerprint: u64::from_str_radix(fingerprint, 16).ok()?,
     })
+}
+
+/// The places among the fields of a log's key, or of a mark.
+pub(crate) fn parse_places(
+    key: &str,
+    fields: &HashMap<String, String>,
+) -> anyhow::Result<HashMap<i32, Place>> {
+    let mut places = HashMap::new();
+    for (field, text) in fields {
+        let Some(partition) = field.strip_prefix("partition.") else { continue };
+        let place = partition.parse().ok().zip(parse_place(text));
+        let (partition, place) =
+            place.with_context(|| format!("{key} holds {field} = {text:?}, not a place"))?;
+        places.insert(partition, place);
+    }
+    Ok(places)
 }
 
 /// The log that Redis follows.
@@ -96,8 +126,9 @@ mod tests {
         assert!(at(&old, 10, 9) < at(&old, 10, 10));
         assert!(at(&old, i64::MAX, u32::MAX) < at(&new, 0, 0));
         let sequence = Sequence { offset: 10, index: 7 };
-        assert_eq!(old.sequence(&at(&old, 10, 7)), Some(sequence));
-        assert_eq!(new.sequence(&at(&old, 10, 7)), None, "another log's position says nothing");
+        let position = Position { log: old.clone(), partition: 3, sequence };
+        assert_eq!(Position::parse(&at(&old, 10, 7)), Some(position));
+        assert_eq!(Position::parse("garbage:1:2:3"), None);
     }
 
     #[test]

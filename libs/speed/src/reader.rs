@@ -1,15 +1,31 @@
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use market::Symbol;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use market::{Candle, Interval, Sequence, StateSpec, Symbol};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Cmd, FromRedisValue, RedisError};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::{Cmd, FromRedisValue, RedisResult};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tracing::Instrument;
+use wire::batch::TickBatch;
 
-use crate::fields::Fields;
-use crate::writer::public;
-use crate::{Unavailable, keys, span};
+use crate::address::{Address, Node};
+use crate::entry::{self, StreamEntry};
+use crate::log::LogId;
+use crate::price::{self, LatestPrice};
+use crate::stored_state::{self, Load, Loaded, Snapshot, StoredCandles};
+use crate::tail::Tail;
+use crate::topology::Topology;
+use crate::{Unavailable, candle_text, keys, span};
+
+/// Symbols that are asked for at once, where all are.
+const SYMBOLS_AT_ONCE: usize = 64;
+/// Up to this many candles each is asked for by its start; more, and all of them are.
+const STARTS_AT_ONCE: i64 = 512;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -21,33 +37,53 @@ pub enum ReadError {
     Foreign { key: String },
 }
 
-/// The latest trade of a symbol.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LatestPrice {
-    pub symbol: Symbol,
-    pub price: f64,
-    /// Event time, Unix milliseconds.
-    pub timestamp: i64,
-    pub volume: f64,
-    pub day: Option<DayStats>,
+/// Which candles are wanted: those that start from `from` up to but not including `to`, Unix
+/// milliseconds. Of more than `limit` the oldest ones where there is a `from`, else the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CandleRange {
+    pub from: Option<i64>,
+    pub to: Option<i64>,
+    pub limit: usize,
 }
 
-/// The UTC day of the latest trade.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DayStats {
-    pub start_ms: i64,
-    pub open: f64,
-    pub high: f64,
-    pub low: f64,
-    pub volume: f64,
+/// Which log Redis follows, and how far each partition's stream goes; `None` where it has nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub log: LogId,
+    pub newest: Vec<Option<Sequence>>,
 }
 
-/// The gateway's end: one connection that many requests share, and that comes back by itself.
+/// The gateway's end: one connection (on a cluster one a node) that many requests share, and that
+/// comes back by itself.
+///
+/// Of a symbol everything that one call returns is as of one moment, and is a function of the log
+/// up to the position in it. Two calls, and two symbols, are as of two moments. A trade is in its
+/// symbol's state before it is in its partition's stream: whoever asks for [`Reader::ends`], then
+/// for [`Reader::states`], and then tails from those ends, misses nothing, and skips by position
+/// what the states have already (`SymbolState::apply` does).
 #[derive(Clone)]
 pub struct Reader {
-    connection: ConnectionManager,
-    address: String,
+    connection: Connection,
+    address: Address,
     timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Connection {
+    Single(ConnectionManager),
+    Cluster(Arc<Cluster>),
+}
+
+/// Connected when first needed.
+struct Cluster {
+    client: ClusterClient,
+    connection: OnceCell<ClusterConnection>,
+}
+
+impl Cluster {
+    async fn connection(&self) -> RedisResult<ClusterConnection> {
+        self.connection.get_or_try_init(|| self.client.get_async_connection()).await.cloned()
+    }
 }
 
 impl std::fmt::Debug for Reader {
@@ -59,72 +95,278 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Does not wait for Redis: a read while it is away is [`Unavailable`] within `timeout`.
     pub fn new(address: &str, timeout: Duration) -> Result<Self, Unavailable> {
-        let url =
-            if address.contains("://") { address.to_owned() } else { format!("redis://{address}") };
-        let failed = |error: &RedisError| Unavailable {
-            address: public(address),
-            reason: error.to_string(),
+        let address = Address::new(address);
+        let connection = if address.is_cluster() {
+            address.cluster_client(timeout).map(|client| {
+                let connection = OnceCell::new();
+                Connection::Cluster(Arc::new(Cluster { client, connection }))
+            })
+        } else {
+            address.client().and_then(|client| {
+                let config = ConnectionManagerConfig::new()
+                    .set_connection_timeout(Some(timeout))
+                    .set_response_timeout(Some(timeout))
+                    .set_number_of_retries(1)
+                    .set_max_delay(Duration::from_millis(500));
+                ConnectionManager::new_lazy_with_config(client, config).map(Connection::Single)
+            })
         };
-        let client = redis::Client::open(url).map_err(|error| failed(&error))?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout))
-            .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(500));
-        let connection = ConnectionManager::new_lazy_with_config(client, config)
-            .map_err(|error| failed(&error))?;
-        Ok(Self { connection, address: public(address), timeout })
+        let connection = connection.map_err(|error| address.unavailable(&error))?;
+        Ok(Self { connection, address, timeout })
     }
 
     /// `None` where no trade of the symbol was seen.
     pub async fn price(&self, symbol: &Symbol) -> Result<Option<LatestPrice>, ReadError> {
         let key = keys::price(symbol.as_str());
-        let span = span::of("HGETALL");
-        let fields: HashMap<String, String> = self
-            .query(redis::cmd("HGETALL").arg(&key))
-            .instrument(span.clone())
-            .await
-            .inspect_err(|error| span::fail(&span, error))?;
-        let fields = Fields::new(fields);
-        if fields.is_empty() {
-            return Ok(None);
+        let fields = self.traced("HGETALL", redis::cmd("HGETALL").arg(&key)).await?;
+        price::parse(symbol, fields).map_err(|_| ReadError::Foreign { key })
+    }
+
+    /// The candles of a symbol by start, oldest first. None where the symbol or the interval is
+    /// unknown.
+    pub async fn candles(
+        &self,
+        symbol: &Symbol,
+        interval: Interval,
+        range: CandleRange,
+    ) -> Result<Vec<(i64, Candle)>, ReadError> {
+        let key = keys::candles(symbol.as_str(), interval);
+        let stored = self.stored_candles(&key, interval, range).await?;
+        let within = |start: i64| {
+            range.from.is_none_or(|from| from <= start) && range.to.is_none_or(|to| start < to)
+        };
+        let mut candles = Vec::with_capacity(stored.len());
+        for (start, text) in stored.into_iter().filter(|(start, _)| within(*start)) {
+            let candle = candle_text::parse(&text);
+            candles.push((start, candle.ok_or_else(|| ReadError::Foreign { key: key.clone() })?));
         }
-        parse(symbol, &fields).map(Some).ok_or(ReadError::Foreign { key })
+        candles.sort_unstable_by_key(|(start, _)| *start);
+        if range.from.is_some() {
+            candles.truncate(range.limit);
+        } else {
+            candles.drain(..candles.len().saturating_sub(range.limit));
+        }
+        Ok(candles)
+    }
+
+    /// At least the candles of the range.
+    async fn stored_candles(
+        &self,
+        key: &str,
+        interval: Interval,
+        range: CandleRange,
+    ) -> Result<StoredCandles, Unavailable> {
+        let step = interval.milliseconds();
+        if let (Some(from), Some(to)) = (range.from, range.to) {
+            let first = interval.start(from);
+            let count = to.saturating_sub(first).saturating_add(step - 1) / step;
+            if count <= 0 {
+                return Ok(StoredCandles::new());
+            }
+            if count <= STARTS_AT_ONCE {
+                let starts = || (0..count).map(|number| first.saturating_add(number * step));
+                let mut command = redis::cmd("HMGET");
+                command.arg(key);
+                starts().for_each(|start| {
+                    command.arg(start);
+                });
+                let texts: Vec<Option<String>> = self.traced("HMGET", &command).await?;
+                let found = starts().zip(texts);
+                return Ok(found.filter_map(|(start, text)| Some((start, text?))).collect());
+            }
+        }
+        self.traced("HGETALL", redis::cmd("HGETALL").arg(key)).await
+    }
+
+    /// The last trades of a symbol in the order of the log; `None` where there are none, or the
+    /// processor keeps none.
+    pub async fn recent(&self, symbol: &Symbol) -> Result<Option<TickBatch>, ReadError> {
+        let key = keys::recent(symbol.as_str());
+        let bytes: Option<Vec<u8>> = self.traced("GET", redis::cmd("GET").arg(&key)).await?;
+        let batch = bytes.map(|bytes| TickBatch::decode(&bytes)).transpose();
+        batch.map_err(|_| ReadError::Foreign { key })
+    }
+
+    /// A symbol with its newest candles of the intervals in `spec`; `None` where it is unknown.
+    pub async fn state(
+        &self,
+        symbol: &Symbol,
+        spec: &StateSpec,
+    ) -> Result<Option<Snapshot>, ReadError> {
+        let mut load = Load::Hot;
+        loop {
+            let command = stored_state::command(symbol.as_str(), spec, load);
+            let stored = self.traced("FCALL_RO", &command).await?;
+            let foreign = || ReadError::Foreign { key: keys::price(symbol.as_str()) };
+            return match stored_state::parse(stored, spec, load).ok_or_else(foreign)? {
+                Loaded::Nothing => Ok(None),
+                Loaded::State(position, state) => {
+                    Ok(Some(Snapshot { symbol: symbol.clone(), position, state }))
+                }
+                Loaded::TooMuch => {
+                    load = Load::All;
+                    continue;
+                }
+            };
+        }
+    }
+
+    /// Every symbol that there is, each once and as of its own moment. One that is first traded
+    /// meanwhile may be missing: it comes by the tail.
+    pub async fn states(&self, spec: &StateSpec) -> Result<Vec<Snapshot>, ReadError> {
+        let symbols = self.symbols().await?;
+        let states = stream::iter(&symbols).map(|symbol| self.state(symbol, spec));
+        let states = states.buffer_unordered(SYMBOLS_AT_ONCE);
+        states.try_filter_map(|state| async { Ok(state) }).try_collect().await
+    }
+
+    /// The names of all symbols, sorted.
+    pub async fn symbols(&self) -> Result<Vec<Symbol>, ReadError> {
+        let mut symbols = Vec::new();
+        for node in self.masters().await? {
+            let mut cursor = 0_u64;
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(cursor).arg("MATCH").arg(keys::ALL[0]).arg("COUNT").arg(1_000);
+                let (next, keys): (u64, Vec<Vec<u8>>) =
+                    self.query_node(scan, node.as_ref()).await?;
+                symbols.extend(keys.iter().filter_map(|key| keys::symbol(key)));
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        symbols.sort_unstable();
+        symbols.dedup();
+        Ok(symbols)
+    }
+
+    /// Which log Redis follows, and how far the streams go; `None` where it follows none.
+    pub async fn ends(&self, topic: &str) -> Result<Option<Ends>, ReadError> {
+        let key = keys::log(topic);
+        let mut command = redis::cmd("HMGET");
+        command.arg(&key).arg("id").arg("partitions");
+        let (id, partitions): (Option<String>, Option<i32>) =
+            self.traced("HMGET", &command).await?;
+        let Some((id, partitions)) = id.zip(partitions) else { return Ok(None) };
+        // While it is rebuilt it follows none.
+        let Some(log) = LogId::parse(&id) else { return Ok(None) };
+        let mut newest = Vec::new();
+        for partition in 0..partitions {
+            let key = keys::stream_end(topic, partition);
+            let mut command = redis::cmd("HMGET");
+            command.arg(&key).arg("log").arg("last");
+            let (of, last): (Option<String>, Option<String>) =
+                self.traced("HMGET", &command).await?;
+            let last = last.filter(|_| of.as_deref() == Some(log.as_str()));
+            let last = last.map(|last| entry::parse_id(&last).ok_or(ReadError::Foreign { key }));
+            newest.push(last.transpose()?);
+        }
+        Ok(Some(Ends { log, newest }))
+    }
+
+    /// Entries of a partition's stream that hold trades after `after`, oldest first, at most
+    /// `count`; `None` means from the oldest that is retained. The first may hold earlier trades
+    /// too. Where the first entry's `after` is later than what was asked for, what was between is
+    /// past the retention.
+    pub async fn range(
+        &self,
+        topic: &str,
+        partition: i32,
+        after: Option<Sequence>,
+        count: usize,
+    ) -> Result<Vec<StreamEntry>, ReadError> {
+        let key = keys::stream(topic, partition);
+        let mut command = redis::cmd("XRANGE");
+        let from = after.map_or_else(|| "-".to_owned(), entry::id_after);
+        command.arg(&key).arg(from).arg("+").arg("COUNT").arg(count);
+        let stored: Vec<entry::Stored> = self.traced("XRANGE", &command).await?;
+        let entries = stored.iter().map(|stored| entry::parse(partition, stored));
+        let entries: Option<Vec<_>> = entries.collect();
+        entries.ok_or(ReadError::Foreign { key })
+    }
+
+    /// The oldest place from which nothing of the partition is missing: a cursor before it is past
+    /// the retention. `None` where the stream goes back to its beginning.
+    pub async fn oldest(&self, topic: &str, partition: i32) -> Result<Option<Sequence>, ReadError> {
+        let entries = self.range(topic, partition, None, 1).await?;
+        Ok(entries.first().and_then(|entry| entry.after))
+    }
+
+    /// Every entry after these cursors, one a partition (`None`: from the oldest retained), as they
+    /// come, until Redis follows another log than `log`.
+    pub fn tail(&self, topic: &str, log: &LogId, cursors: &[Option<Sequence>]) -> Tail {
+        Tail::begin(&self.address, topic, log, cursors)
     }
 
     pub async fn ping(&self) -> Result<(), Unavailable> {
         self.query(&redis::cmd("PING")).await
     }
 
-    /// Connecting again and asking have one bound together.
-    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unavailable> {
-        let mut connection = self.connection.clone();
-        let answer = timeout(self.timeout, command.query_async(&mut connection)).await;
-        let reason = match answer {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {:?}", self.timeout),
-        };
-        Err(Unavailable { address: self.address.clone(), reason })
+    async fn traced<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &Cmd,
+    ) -> Result<T, Unavailable> {
+        let span = span::of(operation);
+        let answer = self.query(command).instrument(span.clone()).await;
+        answer.inspect_err(|error| span::fail(&span, error))
     }
-}
 
-fn parse(symbol: &Symbol, fields: &Fields) -> Option<LatestPrice> {
-    Some(LatestPrice {
-        symbol: symbol.clone(),
-        price: fields.price("price")?.get(),
-        timestamp: fields.number("timestamp")?,
-        volume: fields.finite("volume")?,
-        day: day(fields),
-    })
-}
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unavailable> {
+        self.within(async {
+            match &self.connection {
+                Connection::Single(connection) => {
+                    command.query_async(&mut connection.clone()).await
+                }
+                Connection::Cluster(cluster) => {
+                    command.query_async(&mut cluster.connection().await?).await
+                }
+            }
+        })
+        .await
+    }
 
-fn day(fields: &Fields) -> Option<DayStats> {
-    Some(DayStats {
-        start_ms: fields.number("day")?,
-        open: fields.finite("day_open")?,
-        high: fields.finite("day_high")?,
-        low: fields.finite("day_low")?,
-        volume: fields.finite("day_volume")?,
-    })
+    /// Of a cluster, who has the keys; `None` is the single Redis.
+    async fn masters(&self) -> Result<Vec<Option<Node>>, Unavailable> {
+        if !self.address.is_cluster() {
+            return Ok(vec![None]);
+        }
+        let topology = self.query(&Topology::command()).await?;
+        let asked = self.address.nodes();
+        let topology = Topology::parse(topology, asked.first());
+        let topology = topology.map_err(|error| self.address.unavailable(&error))?;
+        Ok(topology.masters.into_iter().map(Some).collect())
+    }
+
+    async fn query_node<T: FromRedisValue>(
+        &self,
+        command: Cmd,
+        node: Option<&Node>,
+    ) -> Result<T, Unavailable> {
+        let (Connection::Cluster(cluster), Some(node)) = (&self.connection, node) else {
+            return self.query(&command).await;
+        };
+        let Node { host, port } = node.clone();
+        let routing = RoutingInfo::SingleNode(SingleNodeRoutingInfo::ByAddress { host, port });
+        self.within(async {
+            let mut connection = cluster.connection().await?;
+            let answer = connection.route_command(command, routing).await?;
+            Ok(redis::from_redis_value(answer)?)
+        })
+        .await
+    }
+
+    /// Connecting again and asking have one bound together.
+    async fn within<T>(
+        &self,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Unavailable> {
+        match timeout(self.timeout, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.address.unavailable(&error)),
+            Err(_) => Err(self.address.away(format!("no answer within {:?}", self.timeout))),
+        }
+    }
 }

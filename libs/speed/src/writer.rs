@@ -1,36 +1,56 @@
 use std::collections::HashMap;
-use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use market::{Place, SymbolState};
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
+use anyhow::Context;
+use market::{Place, Sequence, StateSpec, SymbolState, Trade};
+use redis::{Cmd, RedisError, RedisResult};
 use tracing::Instrument;
 
-use crate::log::{self, Log, LogId};
-use crate::{Unavailable, candle_text, keys, span, state_fields};
+use crate::address::Address;
+use crate::entry;
+use crate::link::Link;
+use crate::log::{self, Log};
+use crate::rebuild;
+use crate::stored_state::{self, Load};
+use crate::streams::{Known, Streams};
+use crate::symbol_text::SymbolText;
+use crate::{Unavailable, keys, span};
 
-const FUNCTIONS: &str = include_str!("gostocks.lua");
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One call keeps Redis from serving anyone else; past this many symbols it would be felt.
 const SYMBOLS_A_CALL: usize = 500;
-/// Candles may be many a symbol: a load asks for this many symbols at once.
+/// Symbols that are loaded at once: with their newest candles, and with all.
 const SYMBOLS_A_LOAD: usize = 200;
+const WHOLE_SYMBOLS_A_LOAD: usize = 8;
+/// Entries of a stream that are counted at once, when a partition is taken over.
+const ENTRIES_A_COUNT: usize = 500;
 
-/// Stands before the log id while a rebuild deletes what was held.
-const REBUILDING: &str = "rebuilding:";
+/// What a writer keeps in Redis of which topic.
+#[derive(Clone, Debug)]
+pub struct WriterSettings {
+    pub topic: String,
+    pub partitions: i32,
+    /// Candles and recent trades of a symbol.
+    pub state: StateSpec,
+    /// How many trades a partition's stream keeps: so many at least while there are, and some 1 %
+    /// or one entry more.
+    pub stream_trades: u64,
+}
 
 /// The processor's end: one connection, used for one batch after the other.
 ///
 /// After an error the connection is of no more use: connect again, drop every state that was
 /// loaded, and read the log again from the places that Redis has.
 pub struct Writer {
-    connection: MultiplexedConnection,
-    address: String,
+    link: Link,
+    address: Address,
     log: Log,
-    retain_minutes: u32,
-    text: String,
+    state: StateSpec,
+    streams: Streams,
+    /// Of a cluster, a key on each master that says how far that master has everything. A replica
+    /// that takes over may lack the last writes to the master before it, and lacks their mark then.
+    marks: Vec<String>,
+    /// What was told of each partition.
+    places: HashMap<i32, Place>,
+    text: SymbolText,
 }
 
 impl std::fmt::Debug for Writer {
@@ -44,7 +64,21 @@ impl std::fmt::Debug for Writer {
 pub struct SymbolWrite<'a> {
     pub symbol: &'a str,
     pub partition: i32,
+    /// As of which trade the state was when it was loaded or last written: Redis has as much, or
+    /// has lost it.
+    pub base: Option<Sequence>,
     pub state: &'a mut SymbolState,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Indexes of the writes that were refused, because Redis has these symbols as of a newer
+    /// position: their states must be loaded anew.
+    pub refused: Vec<usize>,
+    /// Entries and trades that were appended to streams.
+    pub entries: u64,
+    pub trades: u64,
 }
 
 impl Writer {
@@ -52,298 +86,376 @@ impl Writer {
     /// follow the topic under a new log id.
     ///
     /// Errors: [`Unavailable`], or [`market::AnotherLog`] where the number of partitions has changed.
-    pub async fn connect(
-        address: &str,
-        topic: &str,
-        partitions: i32,
-        retain_minutes: u32,
-    ) -> anyhow::Result<Self> {
-        let mut connection = open(address).await?;
-        let unavailable = |error: RedisError| unavailable(address, &error);
-        redis::cmd("FUNCTION")
-            .arg("LOAD")
-            .arg("REPLACE")
-            .arg(FUNCTIONS)
-            .query_async::<()>(&mut connection)
-            .await
-            .map_err(unavailable)
-            .context("cannot load the functions")?;
-        let log = follow(&mut connection, topic, partitions, address).await?;
-        Ok(Self { connection, address: address.into(), log, retain_minutes, text: String::new() })
+    pub async fn connect(address: &str, settings: WriterSettings) -> anyhow::Result<Self> {
+        let address = Address::new(address);
+        let WriterSettings { topic, partitions, state, stream_trades } = settings;
+        let opened = async {
+            let link = Link::connect(&address).await?;
+            link.load_functions().await?;
+            let marks = marks(&link, &address, &topic).await?;
+            RedisResult::Ok((link, marks))
+        };
+        let (link, marks) = opened.await.map_err(|error| address.unavailable(&error))?;
+        let log = rebuild::follow(&link, &address, &topic, partitions).await?;
+        Ok(Self {
+            link,
+            address,
+            log,
+            state,
+            streams: Streams::new(&topic, stream_trades),
+            marks,
+            places: HashMap::new(),
+            text: SymbolText::default(),
+        })
     }
 
     /// Whether Redis is there and still follows this log.
     ///
     /// Errors: [`Unavailable`], also where Redis has forgotten the log or was rebuilt.
     pub async fn check(&mut self) -> anyhow::Result<()> {
-        let id: Option<String> = redis::cmd("HGET")
-            .arg(keys::log(&self.log.topic))
-            .arg("id")
-            .query_async(&mut self.connection)
-            .await
-            .map_err(|error| unavailable(&self.address, &error))?;
-        let reason = match id {
+        let key = keys::log(&self.log.topic);
+        let id: RedisResult<Option<String>> =
+            self.link.query(redis::cmd("HGET").arg(key).arg("id")).await;
+        let reason = match id.map_err(|error| self.unavailable(&error))? {
             Some(id) if id == self.log.id.as_str() => return Ok(()),
             Some(_) => "it follows the topic under another log id now",
             None => "it has lost what it held",
         };
-        Err(Unavailable { address: public(&self.address), reason: reason.into() }.into())
+        Err(self.address.away(reason).into())
     }
 
-    /// How far Redis has followed each partition; a partition never followed is absent. Apart from
-    /// the writer, which may go on meanwhile.
+    /// How far Redis has followed each partition, on a cluster the master that is furthest behind;
+    /// a partition never followed is absent. Apart from the writer, which may go on meanwhile.
     pub fn places(
         &self,
     ) -> impl Future<Output = anyhow::Result<HashMap<i32, Place>>> + Send + 'static {
-        let (mut connection, address) = (self.connection.clone(), self.address.clone());
-        let key = keys::log(&self.log.topic);
+        let (link, address) = (self.link.clone(), self.address.clone());
+        let keys: Vec<String> =
+            [keys::log(&self.log.topic)].into_iter().chain(self.marks.iter().cloned()).collect();
+        let id = self.log.id.clone();
         async move {
-            let fields: HashMap<String, String> = redis::cmd("HGETALL")
-                .arg(&key)
-                .query_async(&mut connection)
-                .await
-                .map_err(|error| unavailable(&address, &error))?;
-            let mut places = HashMap::new();
-            for (field, text) in &fields {
-                let Some(partition) = field.strip_prefix("partition.") else { continue };
-                let place = partition.parse().ok().zip(log::parse_place(text));
-                let (partition, place) = place
-                    .with_context(|| format!("{key} holds {field} = {text:?}, not a place"))?;
-                places.insert(partition, place);
+            let mut places: Option<HashMap<i32, Place>> = None;
+            for key in keys {
+                let fields: RedisResult<HashMap<String, String>> =
+                    link.query(redis::cmd("HGETALL").arg(&key)).await;
+                let fields = fields.map_err(|error| address.unavailable(&error))?;
+                let of_log = fields.get("id").is_some_and(|of| of == id.as_str());
+                let here = if of_log { log::parse_places(&key, &fields)? } else { HashMap::new() };
+                places = Some(match places {
+                    None => here,
+                    // A master that has none has lost what it held, or never held any of it.
+                    Some(mut places) => {
+                        places.retain(|partition, _| here.contains_key(partition));
+                        for (partition, place) in &mut places {
+                            let other = here[partition];
+                            *place = if other.offset < place.offset { other } else { *place };
+                        }
+                        places
+                    }
+                });
             }
-            Ok(places)
+            Ok(places.unwrap_or_default())
         }
     }
 
-    /// The stored state of each symbol, in their order.
-    pub async fn load(&mut self, symbols: &[&str]) -> anyhow::Result<Vec<SymbolState>> {
+    /// The stored state of each symbol, in their order: with its newest candles, or with all.
+    pub async fn load(&mut self, symbols: &[&str], all: bool) -> anyhow::Result<Vec<SymbolState>> {
+        let (load, at_once) = match all {
+            false => (Load::Hot, SYMBOLS_A_LOAD),
+            true => (Load::All, WHOLE_SYMBOLS_A_LOAD),
+        };
         let mut states = Vec::with_capacity(symbols.len());
-        for symbols in symbols.chunks(SYMBOLS_A_LOAD) {
-            let mut pipeline = Pipeline::with_capacity(symbols.len());
-            for symbol in symbols {
-                let mut call = Cmd::new();
-                call.arg("FCALL_RO").arg("gostocks_load_1").arg(2);
-                call.arg(keys::price(symbol)).arg(keys::candles(symbol));
-                pipeline.add_command(call);
-            }
-            let stored: Vec<(HashMap<String, String>, HashMap<String, String>)> = pipeline
-                .query_async(&mut self.connection)
-                .instrument(span::of("FCALL_RO"))
-                .await
-                .map_err(|error| unavailable(&self.address, &error))?;
-            for (symbol, (price, candles)) in symbols.iter().zip(stored) {
-                let state = state_fields::parse(&self.log.id, price, &candles, self.retain_minutes);
-                states.push(state.with_context(|| {
-                    format!(
-                        "{} or {} holds what GoStocks did not write; run `processor rebuild`",
-                        keys::price(symbol),
-                        keys::candles(symbol)
-                    )
-                })?);
+        for symbols in symbols.chunks(at_once) {
+            let stored = self.load_some(symbols, load).await?;
+            for (symbol, stored) in symbols.iter().zip(stored) {
+                states.push(match self.state_of(symbol, stored, load)? {
+                    Some(state) => state,
+                    // Fewer candles are retained than before: once, so that the rest is forgotten.
+                    None => {
+                        let stored = self.load_some(&[symbol], Load::All).await?;
+                        let stored = stored.into_iter().next().context("an answer")?;
+                        self.state_of(symbol, stored, Load::All)?.context("all was loaded")?
+                    }
+                });
             }
         }
         Ok(states)
     }
 
-    /// Writes a batch in one pipeline, and that its partitions were followed up to `places`.
+    async fn load_some(
+        &self,
+        symbols: &[&str],
+        load: Load,
+    ) -> anyhow::Result<Vec<stored_state::Stored>> {
+        let call = |symbol: &&str| stored_state::command(symbol, &self.state, load);
+        let stored = self.link.all(symbols.iter().map(call).collect());
+        let stored = stored.instrument(span::of("FCALL_RO")).await;
+        Ok(stored.map_err(|error| self.unavailable(&error))?)
+    }
+
+    fn state_of(
+        &self,
+        symbol: &str,
+        stored: stored_state::Stored,
+        load: Load,
+    ) -> anyhow::Result<Option<SymbolState>> {
+        let loaded = stored_state::parse(stored, &self.state, load).with_context(|| {
+            format!(
+                "a key of {symbol} ({} or another) holds what GoStocks did not write; run \
+                 `processor rebuild`",
+                keys::price(symbol),
+            )
+        })?;
+        Ok(stored_state::of_log(loaded, &self.log.id, &self.state))
+    }
+
+    /// Reads how far the streams of these partitions go, where that is not known yet: before their
+    /// trades are appended.
+    pub async fn begin_streams(
+        &mut self,
+        partitions: impl IntoIterator<Item = i32>,
+    ) -> anyhow::Result<()> {
+        for partition in partitions {
+            if !self.streams.is_known(partition) {
+                let known = self.known_stream(partition).await;
+                let known = known.map_err(|error| self.unavailable(&error))?;
+                self.streams.know(partition, known);
+            }
+        }
+        Ok(())
+    }
+
+    async fn known_stream(&self, partition: i32) -> RedisResult<Known> {
+        let [stream, end] = self.streams.keys(partition);
+        let mut command = redis::cmd("HMGET");
+        command.arg(end).arg("log").arg("last");
+        let (of, last): (Option<String>, Option<String>) = self.link.query(&command).await?;
+        let last = last.filter(|_| of.as_deref() == Some(self.log.id.as_str()));
+        let Some(end) = last.as_deref().and_then(entry::parse_id) else {
+            return Ok((None, Vec::new()));
+        };
+        let (mut entries, mut from) = (Vec::new(), "-".to_owned());
+        loop {
+            let mut call = redis::cmd("FCALL_RO");
+            call.arg("gostocks_entries_2").arg(1).arg(&stream).arg(&from).arg(ENTRIES_A_COUNT);
+            let found: Vec<(String, u64)> = self.link.query(&call).await?;
+            let count = found.len();
+            let found = found.into_iter();
+            entries.extend(found.filter_map(|(id, trades)| Some((entry::parse_id(&id)?, trades))));
+            match entries.last() {
+                Some((last, _)) if count == ENTRIES_A_COUNT => from = entry::id_after(*last),
+                _ => return Ok((Some(end), entries)),
+            }
+        }
+    }
+
+    /// Adds a trade to what the next `write` appends to its partition's stream, in the order of the
+    /// log; one that is there already is left out. `number` is the caller's for the symbol.
+    #[inline]
+    pub fn append(
+        &mut self,
+        partition: i32,
+        number: u32,
+        symbol: &str,
+        sequence: Sequence,
+        trade: &Trade,
+    ) {
+        self.streams.push(partition, number, symbol, sequence, trade);
+    }
+
+    /// Forgets how far the streams of these partitions go, or of all: somebody else may go on with
+    /// them.
+    pub fn forget_streams(&mut self, partitions: Option<&[i32]>) {
+        self.streams.forget(partitions);
+    }
+
+    /// Writes a batch in one pipeline, what was appended with it, and that its partitions were
+    /// followed up to `places`. In this order: symbols, streams, places; so a trade that is in a
+    /// stream is in its symbol, and what is before a place is everywhere.
     ///
-    /// Returns the indexes of the writes that were refused, because Redis has these symbols as of
-    /// a newer position: their states must be loaded anew.
-    /// Errors: [`Unavailable`], also where Redis was rebuilt or emptied meanwhile.
+    /// Errors: [`Unavailable`], also where Redis was rebuilt or has lost something meanwhile.
     pub async fn write(
         &mut self,
         writes: &mut [SymbolWrite<'_>],
         places: &[(i32, Place)],
-    ) -> anyhow::Result<Vec<usize>> {
-        let calls = writes.len().div_ceil(SYMBOLS_A_CALL).max(1);
-        let mut pipeline = Pipeline::with_capacity(calls);
-        // The places go last: they say that everything before them is there.
-        for call in 0..calls {
-            let from = call * SYMBOLS_A_CALL;
-            let to = writes.len().min(from + SYMBOLS_A_CALL);
-            let places = if call + 1 == calls { places } else { &[] };
-            pipeline.add_command(self.call(&mut writes[from..to], places));
-        }
-        let answers: RedisResult<Vec<Vec<usize>>> =
-            pipeline.query_async(&mut self.connection).instrument(span::of("FCALL")).await;
-        let answers = answers.map_err(|error| unavailable(&self.address, &error))?;
-        let refused = answers.into_iter().enumerate().flat_map(|(call, refused)| {
-            refused.into_iter().map(move |index| call * SYMBOLS_A_CALL + index)
-        });
-        Ok(refused.filter(|index| *index < writes.len()).collect())
-    }
-
-    fn call(&mut self, writes: &mut [SymbolWrite<'_>], places: &[(i32, Place)]) -> Cmd {
-        let mut call = Cmd::new();
-        call.arg("FCALL").arg("gostocks_write_1").arg(1 + 2 * writes.len());
-        call.arg(keys::log(&self.log.topic));
-        for write in writes.iter() {
-            call.arg(keys::price(write.symbol)).arg(keys::candles(write.symbol));
-        }
-        call.arg(self.log.id.as_str()).arg(places.len());
-        for (partition, place) in places {
-            call.arg(log::place_field(*partition)).arg(log::encode_place(*place));
-        }
-        for write in writes {
-            self.arguments(&mut call, write);
-        }
-        call
-    }
-
-    /// The arguments of one symbol, in the order that the function expects.
-    fn arguments(&mut self, call: &mut Cmd, write: &mut SymbolWrite<'_>) {
-        let state = &mut *write.state;
-        let (Some(as_of), Some(latest), Some(day)) = (state.as_of, state.latest, state.day) else {
-            unreachable!("a state is written only after a trade");
+    ) -> anyhow::Result<Written> {
+        let mut written = Written::default();
+        let result = match &self.link {
+            Link::Single(_) => self.write_single(writes, places, &mut written).await,
+            Link::Cluster(_) => self.write_cluster(writes, places, &mut written).await,
         };
-        let mut candles = Vec::new();
-        state.minutes.take_changes(|start, candle| candles.push((start, *candle)));
-        let mut expired = Vec::new();
-        state.take_expired(|start| expired.push(start));
-        call.arg(self.log.id.position(write.partition, as_of));
-        call.arg(2 * candles.len()).arg(expired.len());
-        call.arg(latest.price.get()).arg(latest.stamp.time).arg(latest.volume.get());
-        call.arg(latest.received_at).arg(candle_text::encode_stamp(latest.stamp));
-        let market::Day { start, candle } = day;
-        call.arg(start).arg(candle.open.get()).arg(candle.high.get()).arg(candle.low.get());
-        call.arg(candle.close.get()).arg(candle.volume).arg(candle.trades);
-        call.arg(candle_text::encode_stamp(candle.opened));
-        call.arg(candle_text::encode_stamp(candle.closed));
-        call.arg(write.symbol);
-        for (start, candle) in candles {
-            candle_text::encode(&candle, &mut self.text);
-            call.arg(start).arg(&*self.text);
+        result.map_err(|error| self.unavailable(&error))?;
+        self.places.extend(places.iter().copied());
+        Ok(written)
+    }
+
+    async fn write_single(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        places: &[(i32, Place)],
+        written: &mut Written,
+    ) -> RedisResult<()> {
+        let mut streams = self.streams.pack();
+        let mut from = 0;
+        loop {
+            let mut calls = Vec::new();
+            let mut starts = Vec::new();
+            while from + SYMBOLS_A_CALL < writes.len() {
+                starts.push(from);
+                let some = &mut writes[from..from + SYMBOLS_A_CALL];
+                calls.push(self.call(some, &[], &[]).0);
+                from += SYMBOLS_A_CALL;
+            }
+            starts.push(from);
+            let (call, appended) = self.call(&mut writes[from..], &streams, places);
+            from = writes.len();
+            calls.push(call);
+            let answers = self.link.all::<(Vec<usize>, Vec<(usize, String)>)>(calls);
+            let answers = answers.instrument(span::of("FCALL")).await?;
+            let mut overtaken = Vec::new();
+            for (start, (refused, overlaps)) in starts.into_iter().zip(answers) {
+                written.refused.extend(refused.into_iter().map(|index| start + index));
+                overtaken.extend(overlaps);
+            }
+            for (index, partition) in streams.iter().enumerate() {
+                match overtaken.iter().find(|(at, _)| *at == index) {
+                    Some((_, end)) => self.overtaken(*partition, end)?,
+                    None => {
+                        self.streams.appended(*partition);
+                        written.entries += appended[index].0;
+                        written.trades += appended[index].1;
+                    }
+                }
+            }
+            if overtaken.is_empty() {
+                return Ok(());
+            }
+            streams = self.streams.pack();
         }
-        for start in expired {
-            call.arg(start);
+    }
+
+    /// A call of the function, and how many entries and trades it appends to each stream.
+    fn call(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        streams: &[i32],
+        places: &[(i32, Place)],
+    ) -> (Cmd, Vec<(u64, u64)>) {
+        let mut call = Cmd::new();
+        let a_symbol = 2 + self.state.candles.len();
+        let keys = 1 + a_symbol * writes.len() + 2 * streams.len();
+        call.arg("FCALL").arg("gostocks_write_2").arg(keys).arg(keys::log(&self.log.topic));
+        for write in writes.iter() {
+            self.text.keys(&self.state, write.symbol, &mut call);
         }
+        for partition in streams {
+            call.arg(&self.streams.keys(*partition));
+        }
+        call.arg(self.log.id.as_str()).arg(self.state.candles.len()).arg(writes.len());
+        call.arg(streams.len()).arg(places.len());
+        for write in writes {
+            self.text.arguments(&self.log.id, write, &mut call);
+        }
+        let appended =
+            streams.iter().map(|partition| self.streams.arguments(*partition, &mut call));
+        let appended = appended.collect();
+        self.place_arguments(places, &mut call);
+        (call, appended)
+    }
+
+    fn place_arguments(&self, places: &[(i32, Place)], call: &mut Cmd) {
+        for (partition, place) in places {
+            let told = self.places.get(partition).copied().map(log::encode_place);
+            call.arg(log::place_field(*partition)).arg(log::encode_place(*place));
+            call.arg(told.unwrap_or_default());
+        }
+    }
+
+    fn overtaken(&mut self, partition: i32, end: &str) -> RedisResult<()> {
+        self.streams.overtaken(partition, end).ok_or_else(|| {
+            let text = "the end of a stream is not what GoStocks writes";
+            RedisError::from((redis::ErrorKind::UnexpectedReturnType, text))
+        })
+    }
+
+    async fn write_cluster(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        places: &[(i32, Place)],
+        written: &mut Written,
+    ) -> RedisResult<()> {
+        let mut calls = Vec::with_capacity(writes.len());
+        for write in writes.iter_mut() {
+            let mut call = Cmd::new();
+            call.arg("FCALL").arg("gostocks_symbol_2").arg(2 + self.state.candles.len());
+            self.text.keys(&self.state, write.symbol, &mut call);
+            call.arg(self.state.candles.len());
+            self.text.arguments(&self.log.id, write, &mut call);
+            calls.push(call);
+        }
+        let accepted = self.link.all::<bool>(calls).instrument(span::of("FCALL")).await?;
+        let refused = accepted.iter().enumerate().filter(|(_, accepted)| !**accepted);
+        written.refused.extend(refused.map(|(index, _)| index));
+        let mut streams = self.streams.pack();
+        while !streams.is_empty() {
+            let mut calls = Vec::new();
+            let mut appended = Vec::new();
+            for partition in &streams {
+                let mut call = Cmd::new();
+                call.arg("FCALL").arg("gostocks_stream_2").arg(2);
+                call.arg(&self.streams.keys(*partition)).arg(self.log.id.as_str());
+                appended.push(self.streams.arguments(*partition, &mut call));
+                calls.push(call);
+            }
+            let ends: Vec<String> = self.link.all(calls).instrument(span::of("FCALL")).await?;
+            for ((partition, end), (entries, trades)) in streams.iter().zip(ends).zip(appended) {
+                if end.is_empty() {
+                    self.streams.appended(*partition);
+                    written.entries += entries;
+                    written.trades += trades;
+                } else {
+                    self.overtaken(*partition, &end)?;
+                }
+            }
+            streams = self.streams.pack();
+        }
+        let log = keys::log(&self.log.topic);
+        let log = ("gostocks_places_2", log.as_str());
+        let marks = self.marks.iter().map(|mark| ("gostocks_mark_2", mark.as_str()));
+        let calls = [log].into_iter().chain(marks).map(|(function, key)| {
+            let mut call = Cmd::new();
+            call.arg("FCALL").arg(function).arg(1).arg(key);
+            call.arg(self.log.id.as_str()).arg(places.len());
+            self.place_arguments(places, &mut call);
+            call
+        });
+        self.link.all::<()>(calls.collect()).instrument(span::of("FCALL")).await?;
+        Ok(())
     }
 
     /// Forgets everything that Redis holds of the topic, and follows it from its start under a
     /// new log id. Returns how many symbols were forgotten. A processor that runs meanwhile is
     /// refused, connects again and goes on under the new id.
     pub async fn rebuild(address: &str, topic: &str, partitions: i32) -> anyhow::Result<usize> {
-        let mut connection = open(address).await?;
-        let failed = |error: RedisError| unavailable(address, &error);
-        let key = keys::log(topic);
-        let previous: Option<String> = redis::cmd("HGET")
-            .arg(&key)
-            .arg("id")
-            .query_async(&mut connection)
-            .await
-            .map_err(failed)?;
-        let previous = previous.as_deref().map(|id| id.trim_start_matches(REBUILDING));
-        let id = LogId::mint(previous.and_then(LogId::parse).as_ref());
-        // Nobody may write while keys are deleted: an id that no writer can have. It keeps the
-        // number, so that a rebuild that was cut short is made good by the next.
-        let closed = format!("{REBUILDING}{id}");
-        let partitions = partitions.to_string();
-        redis::pipe()
-            .atomic()
-            .del(&key)
-            .hset_multiple(&key, &[("id", closed.as_str()), ("partitions", &partitions)])
-            .query_async::<()>(&mut connection)
-            .await
-            .map_err(failed)?;
-        let forgotten = forget(&mut connection).await.map_err(failed)?;
-        redis::cmd("HSET")
-            .arg(&key)
-            .arg("id")
-            .arg(id.as_str())
-            .query_async::<()>(&mut connection)
-            .await
-            .map_err(failed)?;
-        Ok(forgotten)
+        let address = Address::new(address);
+        let rebuilt = async {
+            let link = Link::connect(&address).await?;
+            rebuild::rebuild(&link, &address, topic, partitions).await
+        };
+        Ok(rebuilt.await.map_err(|error| address.unavailable(&error))?)
+    }
+
+    fn unavailable(&self, error: &RedisError) -> Unavailable {
+        self.address.unavailable(error)
     }
 }
 
-/// Deletes every symbol's keys; returns how many symbols there were.
-async fn forget(connection: &mut MultiplexedConnection) -> RedisResult<usize> {
-    let mut forgotten = 0;
-    for pattern in ["price:{*}", "candles:{*}:1m"] {
-        let mut cursor = 0_u64;
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1_000);
-            let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
-            if !keys.is_empty() {
-                redis::cmd("UNLINK").arg(&keys).query_async::<()>(connection).await?;
-            }
-            forgotten += if pattern.starts_with("price") { keys.len() } else { 0 };
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
-        }
-    }
-    Ok(forgotten)
-}
-
-async fn open(address: &str) -> anyhow::Result<MultiplexedConnection> {
-    let url =
-        if address.contains("://") { address.to_owned() } else { format!("redis://{address}") };
-    let client = redis::Client::open(url).map_err(|error| unavailable(address, &error))?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT));
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .map_err(|error| unavailable(address, &error))
-}
-
-/// Which log Redis follows; none yet: this one, under a new id.
-async fn follow(
-    connection: &mut MultiplexedConnection,
-    topic: &str,
-    partitions: i32,
-    address: &str,
-) -> anyhow::Result<Log> {
-    let failed = |error: RedisError| unavailable(address, &error);
-    let key = keys::log(topic);
-    let fresh = LogId::mint(None);
-    // Two processors that start at once agree on whose id came first.
-    let (id, stored): (String, i32) = redis::pipe()
-        .atomic()
-        .hset_nx(&key, "id", fresh.as_str())
-        .ignore()
-        .hset_nx(&key, "partitions", partitions)
-        .ignore()
-        .hget(&key, "id")
-        .hget(&key, "partitions")
-        .query_async(connection)
-        .await
-        .map_err(failed)?;
-    if id.starts_with(REBUILDING) {
-        let reason = "it is being rebuilt; where that was cut short, run `processor rebuild` again";
-        return Err(Unavailable { address: public(address), reason: reason.into() }.into());
-    }
-    let id = LogId::parse(&id).ok_or_else(|| anyhow!("{key} holds id = {id:?}, not a log id"))?;
-    if id == fresh {
-        tracing::info!(topic, log = %id, "Redis begins to follow the topic");
-    }
-    if stored != partitions {
-        let reason = format!("it had {stored} partitions and has {partitions} now");
-        return Err(log::another(topic, reason).into());
-    }
-    Ok(Log { id, topic: topic.into() })
-}
-
-fn unavailable(address: &str, error: &RedisError) -> anyhow::Error {
-    let reason = match error.kind() {
-        ErrorKind::AuthenticationFailed => "authentication failed".to_owned(),
-        _ => error.to_string(),
+/// Of a cluster, a key on each master.
+async fn marks(link: &Link, address: &Address, topic: &str) -> RedisResult<Vec<String>> {
+    let Some(topology) = link.topology(address).await? else { return Ok(Vec::new()) };
+    let owned = |owner| {
+        let mut keys = (0..1_000_000).map(|number| keys::mark(topic, number));
+        keys.find(|key| topology.owner(key) == Some(owner))
     };
-    Unavailable { address: public(address), reason }.into()
-}
-
-/// The address without its password.
-pub(crate) fn public(address: &str) -> String {
-    match address.rsplit_once('@') {
-        Some((credentials, host)) => {
-            let scheme = credentials.split_once("://").map_or("", |(scheme, _)| scheme);
-            if scheme.is_empty() { host.into() } else { format!("{scheme}://{host}") }
-        }
-        None => address.to_owned(),
-    }
+    Ok((0..topology.masters.len()).filter_map(owned).collect())
 }

@@ -40,7 +40,9 @@ const INGESTOR: &[Row] = &[
 const PROCESSOR: &[Row] = &[
     (&[("KAFKA_GROUP", "")], "KAFKA_GROUP is empty"),
     (&[("KAFKA_SESSION_TIMEOUT", "1s")], "KAFKA_SESSION_TIMEOUT: expected from"),
-    (&[("CANDLE_RETENTION_MINUTES", "0")], "CANDLE_RETENTION_MINUTES: expected a whole number"),
+    (&[("CANDLES", "1m:0")], "CANDLES: expected interval:number"),
+    (&[("RECENT_TICKS", "5000")], "RECENT_TICKS: expected a whole number"),
+    (&[("STREAM_TRADES", "0")], "STREAM_TRADES: expected a whole number"),
     (&[("BATCH_TRADES", "many")], "BATCH_TRADES: expected a whole number"),
 ];
 

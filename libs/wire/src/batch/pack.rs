@@ -18,7 +18,7 @@ pub struct Packer {
 
 impl Packer {
     pub fn new() -> Self {
-        Self { batch: 1, ..Self::default() }
+        Self::default()
     }
 
     pub fn len(&self) -> usize {
@@ -29,9 +29,11 @@ impl Packer {
         self.image.prices.is_empty()
     }
 
-    /// Where in the log the last trade is that was added since the last `encode`.
-    pub fn last(&self) -> Option<Sequence> {
-        self.last
+    /// Where in the log the first and the last trade are that were added since the last `encode`.
+    pub fn span(&self) -> Option<(Sequence, Sequence)> {
+        let offset = self.image.first_offset;
+        let index = *self.image.indexes.first()?;
+        Some((Sequence { offset, index }, self.last?))
     }
 
     /// Whether a trade at this place fits. Where it does not: `encode` first.
@@ -77,7 +79,7 @@ impl Packer {
 
     fn name(&mut self, number: usize, symbol: &str) -> u16 {
         if self.numbers.len() <= number {
-            self.numbers.resize(number + 1, (0, 0));
+            self.numbers.resize(number + 1, (u64::MAX, 0));
         }
         // No more symbols than trades.
         let local = self.image.name_ends.len() as u16;
@@ -94,8 +96,7 @@ impl Packer {
     pub fn encode(&mut self, bytes: &mut Vec<u8>) {
         assert!(!self.is_empty(), "a batch holds at least one trade");
         bytes.clear();
-        let Ok(mut written) =
-            to_bytes_in::<_, rancor::Panic>(&self.image, std::mem::take(bytes));
+        let Ok(mut written) = to_bytes_in::<_, rancor::Panic>(&self.image, std::mem::take(bytes));
         written.push(VERSION);
         *bytes = written;
         self.clear();

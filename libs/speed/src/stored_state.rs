@@ -1,0 +1,141 @@
+//! A symbol's state from what is stored.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use market::{
+    Candle, CandleSpec, Candles, Day, Latest, Stamp, StateSpec, Symbol, SymbolState, Volume,
+};
+use redis::Cmd;
+use wire::batch::TickBatch;
+
+use crate::fields::Fields;
+use crate::log::{LogId, Position};
+use crate::{candle_text, keys};
+
+/// How much of a symbol is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// The newest candles, enough while no trade is very late.
+    Hot,
+    All,
+}
+
+/// What the function answers: the price's fields, the recent trades, and of each interval how many
+/// candles there are and those that were asked for.
+pub(crate) type Stored = (HashMap<String, String>, Option<Vec<u8>>, Vec<(u64, StoredCandles)>);
+
+pub(crate) type StoredCandles = HashMap<i64, String>;
+
+/// A symbol as of the last trade that was counted.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub symbol: Symbol,
+    pub position: Position,
+    /// With its newest candles: count further trades with `apply`, while they are within reach.
+    pub state: SymbolState,
+}
+
+/// What a load came to.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// Nothing is stored.
+    Nothing,
+    State(Position, SymbolState),
+    /// More is stored than is retained now: load all, so that the rest is forgotten.
+    TooMuch,
+}
+
+/// All of it as of one moment.
+pub(crate) fn command(symbol: &str, spec: &StateSpec, load: Load) -> Cmd {
+    let mut call = Cmd::new();
+    call.arg("FCALL_RO").arg("gostocks_load_2").arg(2 + spec.candles.len());
+    call.arg(keys::price(symbol)).arg(keys::recent(symbol));
+    for candles in &spec.candles {
+        call.arg(keys::candles(symbol, candles.interval));
+    }
+    for candles in &spec.candles {
+        let count = if load == Load::Hot { candles.hot() } else { 0 };
+        call.arg(candles.interval.milliseconds()).arg(count);
+    }
+    call
+}
+
+/// `None` where a field is not what this program writes.
+pub(crate) fn parse(stored: Stored, spec: &StateSpec, load: Load) -> Option<Loaded> {
+    let (price, recent, candles) = stored;
+    let fields = Fields::new(price);
+    if fields.is_empty() {
+        return Some(Loaded::Nothing);
+    }
+    let position = Position::parse(fields.text("position")?)?;
+    let mut state = SymbolState::new(spec);
+    state.as_of = Some(position.sequence);
+    let latest = latest(&fields)?;
+    state.latest = Some(latest);
+    state.day = Some(day(&fields)?);
+    for ((spec, held), (count, stored)) in spec.candles.iter().zip(&mut state.candles).zip(&candles)
+    {
+        if load == Load::Hot && *count > u64::from(spec.retain) {
+            return Some(Loaded::TooMuch);
+        }
+        *held = restore(*spec, stored, load, latest.stamp.time)?;
+    }
+    if let Some(recent) = recent.filter(|_| spec.recent > 0) {
+        let batch = TickBatch::decode(&recent).ok()?;
+        batch.trades().for_each(|packed| state.remember(packed.sequence, packed.trade));
+    }
+    Some(Loaded::State(position, state))
+}
+
+fn restore(spec: CandleSpec, stored: &StoredCandles, load: Load, time: i64) -> Option<Candles> {
+    let mut candles = match load {
+        Load::Hot => Candles::known_from(spec, spec.hot_from(time)),
+        Load::All => Candles::new(spec),
+    };
+    // Newest first, so that a shorter retention than before restores nothing that it would drop.
+    let mut parsed = Vec::with_capacity(stored.len());
+    for (start, text) in stored {
+        parsed.push((*start, candle_text::parse(text)?));
+    }
+    parsed.sort_unstable_by_key(|(start, _)| Reverse(*start));
+    parsed.into_iter().for_each(|(start, candle)| candles.restore(start, candle));
+    Some(candles)
+}
+
+fn latest(fields: &Fields) -> Option<Latest> {
+    Some(Latest {
+        price: fields.price("price")?,
+        volume: Volume::new(fields.number("volume")?)?,
+        received_at: fields.number("received_at")?,
+        stamp: stamp(fields, "price_position")?,
+    })
+}
+
+fn day(fields: &Fields) -> Option<Day> {
+    let candle = Candle {
+        open: fields.price("day_open")?,
+        high: fields.price("day_high")?,
+        low: fields.price("day_low")?,
+        close: fields.price("day_close")?,
+        volume: fields.finite("day_volume")?,
+        trades: fields.number("day_trades")?,
+        opened: stamp(fields, "day_opened")?,
+        closed: stamp(fields, "day_closed")?,
+    };
+    Some(Day { start: fields.number("day")?, candle })
+}
+
+fn stamp(fields: &Fields, name: &str) -> Option<Stamp> {
+    candle_text::parse_stamp(fields.text(name)?)
+}
+
+/// The state of a symbol that this log knows: another log's, or none, is a symbol never seen.
+pub(crate) fn of_log(loaded: Loaded, log: &LogId, spec: &StateSpec) -> Option<SymbolState> {
+    match loaded {
+        Loaded::Nothing => Some(SymbolState::new(spec)),
+        Loaded::State(position, state) if position.log == *log => Some(state),
+        Loaded::State(..) => Some(SymbolState::new(spec)),
+        Loaded::TooMuch => None,
+    }
+}
