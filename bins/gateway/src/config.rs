@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use market::CandleSpec;
 use service::{Configuration, Settings, parse};
 
 #[derive(Debug)]
@@ -9,6 +10,12 @@ pub struct Config {
     pub address: SocketAddr,
     /// May hold a password: not to be logged.
     pub redis_addr: String,
+    /// Whose streams are tailed.
+    pub topic: String,
+    /// As the processor keeps them.
+    pub candles: Vec<CandleSpec>,
+    /// Past this age a price is called stale.
+    pub stale_after: Duration,
     /// How long one read may take before Redis counts as away.
     pub redis_timeout: Duration,
     /// `host:port` of the alert service.
@@ -27,6 +34,10 @@ impl Configuration for Config {
         let host = settings.read("GATEWAY_HOST", Some("127.0.0.1"), parse::host);
         let port = settings.read("PORT", Some("8080"), parse::port);
         let redis_addr = settings.read("REDIS_ADDR", Some("localhost:6379"), parse::redis_addr);
+        let topic = settings.read("KAFKA_TOPIC", Some("market_ticks"), parse::topic);
+        let candles = settings.read("CANDLES", Some(market::CANDLES), market::parse_candle_specs);
+        let ages = Duration::from_millis(1)..=Duration::from_secs(10 * 365 * 86_400);
+        let stale_after = settings.read("STALE_AFTER", Some("60s"), parse::duration_in(ages));
         let redis_timeout =
             settings.read("REDIS_TIMEOUT", Some("1s"), parse::duration_in(timeouts.clone()));
         let alert_service_addr =
@@ -38,6 +49,9 @@ impl Configuration for Config {
         Some(Self {
             address: SocketAddr::new(host?, port?),
             redis_addr: redis_addr?,
+            topic: topic?,
+            candles: candles?,
+            stale_after: stale_after?,
             redis_timeout: redis_timeout?,
             alert_service_addr: alert_service_addr?,
             alert_timeout: alert_timeout?,

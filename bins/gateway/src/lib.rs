@@ -18,6 +18,7 @@ mod alerts;
 mod config;
 mod guard;
 mod listen;
+mod live;
 mod prices;
 mod problem;
 mod routes;
@@ -34,6 +35,7 @@ use tokio::net::TcpListener;
 pub use alerts::Alerts;
 pub use config::Config;
 pub use listen::{Limits, listen};
+pub use live::Live;
 pub use prices::Prices;
 pub use routes::router;
 
@@ -48,12 +50,15 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("PORT: cannot listen on {address}"))?;
     let reader = Reader::new(&config.redis_addr, config.redis_timeout)?;
-    let prices = Arc::new(Prices::new(reader));
+    let prices = Arc::new(Prices::new(reader.clone()));
     let watch = Arc::clone(&prices).watch(service.ready("redis"), service.stopping());
     service.tasks().spawn(watch);
     let alerts = Arc::new(Alerts::new(&config.alert_service_addr, config.alert_timeout)?);
+    let (candles, stopping) = (config.candles, service.stopping());
+    let (live, going) = Live::new(reader, &config.topic, candles, Arc::clone(&alerts), stopping);
+    service.tasks().spawn(going);
     tracing::info!(%address, "listening");
-    let router = router(prices, alerts, &service, config.request_timeout);
+    let router = router(prices, alerts, Arc::new(live), &service, config.request_timeout);
     // A quarter of the time is left for what follows.
     let limits = Limits { drain: service.shutdown_timeout() * 3 / 4, ..Limits::default() };
     listen(listener, router, limits, service.stopping()).await;

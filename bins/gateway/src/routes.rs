@@ -19,7 +19,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::alert_routes;
 use crate::guard::{BODY_LIMIT, HttpMetrics, guard};
 use crate::problem::Problem;
-use crate::{Alerts, Prices};
+use crate::{Alerts, Live, Prices, live};
 
 const HEALTH: &str = "/health";
 const PRICE: &str = "/price/{symbol}";
@@ -30,6 +30,7 @@ const RESUME: &str = "/alerts/{id}/resume";
 const REARM: &str = "/alerts/{id}/rearm";
 const FIRINGS_OF_ALERT: &str = "/alerts/{id}/firings";
 const FIRINGS: &str = "/firings";
+const STREAM: &str = "/stream";
 const PRICE_PREFIX: &str = "/price/";
 
 /// A price is old the moment it is sent, and so is a list of alerts.
@@ -39,6 +40,7 @@ pub(crate) const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store"
 pub fn router(
     prices: Arc<Prices>,
     alerts: Arc<Alerts>,
+    live: Arc<Live>,
     service: &Service,
     timeout: Duration,
 ) -> Router {
@@ -52,6 +54,7 @@ pub fn router(
         REARM,
         FIRINGS_OF_ALERT,
         FIRINGS,
+        STREAM,
         "/livez",
         "/readyz",
     ]));
@@ -72,6 +75,7 @@ pub fn router(
         .route(PRICE, get(price))
         .with_state(prices)
         .merge(of_alerts)
+        .merge(Router::new().route(STREAM, get(live::stream)).with_state(live))
         .merge(service::probes(service))
         .fallback(no_such_path)
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))

@@ -114,8 +114,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let first = client * follow.get() % symbols.len();
         let wanted: Vec<&str> =
             symbols.iter().cycle().skip(first).take(follow.get()).map(String::as_str).collect();
-        let wanted = url::form_urlencoded::byte_serialize(wanted.join(",").as_bytes());
-        let wanted: String = wanted.collect();
+        let wanted = wanted.join(",");
+        let wanted: String = url::form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
         let request = format!(
             "GET /stream?kinds={kinds}&symbols={wanted} HTTP/1.1\r\nHost: {gateway}\r\n\r\n"
         );

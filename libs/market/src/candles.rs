@@ -15,6 +15,38 @@ pub struct CandleSpec {
     pub retain: u32,
 }
 
+/// What is written such as `1m:1440,1h:720`: intervals, each once, and how many candles are kept.
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub fn parse_candle_specs(text: &str) -> Result<Vec<CandleSpec>, String> {
+    /// More of one interval would make a symbol's hash unwieldy.
+    const MOST: u32 = 100_000;
+    let wrong = |found: &str| {
+        format!(
+            "expected interval:number, separated by commas and each interval once, such as \
+             1m:1440,1h:720 (intervals from 1s to 1d that divide a day, up to {MOST} candles of \
+             each), found {found:?}"
+        )
+    };
+    let mut specs: Vec<CandleSpec> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let spec = part.split_once(':').and_then(|(interval, retain)| {
+            let retain = retain.parse().ok().filter(|retain| (1..=MOST).contains(retain))?;
+            Some(CandleSpec { interval: interval.parse().ok()?, retain })
+        });
+        let spec = spec.ok_or_else(|| wrong(part))?;
+        if specs.iter().any(|other| other.interval == spec.interval) {
+            return Err(wrong(part));
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+/// Those that are kept where nothing else is said.
+pub const CANDLES: &str = "1s:900,1m:1440,5m:576,15m:672,1h:720,1d:366";
+
 impl CandleSpec {
     /// How many of the newest candles are enough to go on with, while no trade is very late.
     pub fn hot(&self) -> u32 {
@@ -167,7 +199,7 @@ impl Candles {
         }
     }
 
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (i64, &Candle)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (i64, &Candle)> + DoubleEndedIterator {
         self.bars.iter().map(|bar| (bar.start, &bar.candle))
     }
 

@@ -68,7 +68,7 @@ catalogue! {
     SYMBOLS: gauge "gostocks_symbols" [] "Symbols whose state is held in memory.";
 
     // The way of a tick.
-    TICK_STAGE: latency_histogram "gostocks_tick_stage_seconds" ["stage"] "Time from a trade's arrival at the socket to a stage: produced (its producer knows that the broker has it; consumers may have it before), consumed, visible (Redis has answered), evaluated (all its alerts were looked at), fired (its firings are committed), published (they are on their topic).";
+    TICK_STAGE: latency_histogram "gostocks_tick_stage_seconds" ["stage"] "Time from a trade's arrival at the socket to a stage: produced (its producer knows that the broker has it; consumers may have it before), consumed, visible (Redis has answered), evaluated (all its alerts were looked at), fired (its firings are committed), published (they are on their topic), delivered (handed to the socket of a live stream).";
     TICK_EXCHANGE: latency_histogram "gostocks_tick_exchange_seconds" [] "Time from the exchange's stamp on a trade, in whole milliseconds of its clock, to the arrival by ours; a stamp from the future counts as 0.";
 
     // Alert.
@@ -96,6 +96,8 @@ catalogue! {
     // Gateway.
     HTTP_REQUESTS: counter "gostocks_http_requests_total" ["method", "route", "status"] "Requests answered.";
     HTTP_REQUEST: latency_histogram "gostocks_http_request_seconds" ["route"] "Time to answer a request.";
+    STREAMS: gauge "gostocks_streams" [] "Live streams that are open.";
+    STREAM_EVENTS: counter "gostocks_stream_events_total" [] "Events told on live streams.";
     HTTP_IN_FLIGHT: gauge "gostocks_http_in_flight" [] "Requests being answered.";
     REDIS_READ: latency_histogram "gostocks_redis_read_seconds" [] "Time to read one symbol's price from Redis.";
     ALERT_CALL: latency_histogram "gostocks_alert_call_seconds" ["method"] "Time of a call to the alert service, attempts that failed included.";

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use market::{Candle, Interval, Sequence, StateSpec, Symbol};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::ClusterClient;
@@ -215,9 +215,17 @@ impl Reader {
     /// meanwhile may be missing: it comes by the tail.
     pub async fn states(&self, spec: &StateSpec) -> Result<Vec<Snapshot>, ReadError> {
         let symbols = self.symbols().await?;
-        let states = stream::iter(&symbols).map(|symbol| self.state(symbol, spec));
-        let states = states.buffer_unordered(SYMBOLS_AT_ONCE);
-        states.try_filter_map(|state| async { Ok(state) }).try_collect().await
+        let mut left = symbols.iter();
+        let mut asked = FuturesUnordered::new();
+        let mut states = Vec::with_capacity(symbols.len());
+        loop {
+            let room = SYMBOLS_AT_ONCE - asked.len();
+            asked.extend(left.by_ref().take(room).map(|symbol| self.state(symbol, spec)));
+            match asked.next().await {
+                Some(state) => states.extend(state?),
+                None => return Ok(states),
+            }
+        }
     }
 
     /// The names of all symbols, sorted.

@@ -225,8 +225,7 @@ impl Board {
                 touched.is_late = true;
             }
             if held.wants_ticks() {
-                let after =
-                    After { base: Arc::clone(&cursor), trade: Some((partition, sequence)) };
+                let after = After { base: Arc::clone(&cursor), trade: Some((partition, sequence)) };
                 let order = Order { number, rank: TICK_RANK };
                 let (symbol, trade) = (slot.symbol.clone(), packed.trade);
                 held.push_tick(Event::new(order, after, Payload::Tick { symbol, trade }));
@@ -235,10 +234,8 @@ impl Board {
         let mut late = Vec::new();
         for (slot, touched) in slots.iter().zip(&touched) {
             let Some(touched) = touched else { continue };
-            let after = After {
-                base: Arc::clone(&cursor),
-                trade: Some((partition, touched.sequence)),
-            };
+            let after =
+                After { base: Arc::clone(&cursor), trade: Some((partition, touched.sequence)) };
             slot.tell(touched.number, &after);
             if touched.is_late {
                 late.push(Arc::clone(slot));

@@ -190,4 +190,3 @@ impl CatchUp {
 fn gap(why: &str) -> Bytes {
     sse("gap", None, &serde_json::json!({ "reason": why }).to_string())
 }
-

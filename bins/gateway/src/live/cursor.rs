@@ -1,6 +1,6 @@
 //! Where a client of a live stream is: what `Last-Event-ID` says.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use market::Sequence;
 
@@ -46,7 +46,7 @@ impl Cursor {
         text.push_str(&self.log);
         text.push('_');
         match self.firing {
-            Some(firing) => drop(write!(text, "{firing}")),
+            Some(firing) => put(text, format_args!("{firing}")),
             None => text.push('-'),
         }
         for (partition, place) in self.places.iter().enumerate() {
@@ -54,10 +54,10 @@ impl Cursor {
             text.push('_');
             match with.or(*place) {
                 Some(Given { sequence: Sequence { offset, index }, rank: u8::MAX }) => {
-                    drop(write!(text, "{offset}.{index}"));
+                    put(text, format_args!("{offset}.{index}"));
                 }
                 Some(Given { sequence: Sequence { offset, index }, rank }) => {
-                    drop(write!(text, "{offset}.{index}.{rank}"));
+                    put(text, format_args!("{offset}.{index}.{rank}"));
                 }
                 None => text.push('-'),
             }
@@ -76,6 +76,11 @@ impl Cursor {
         let places: Option<Box<[_]>> = parts.map(parse_place).collect();
         is_tag.then_some(Self { log: log.into(), places: places?, firing })
     }
+}
+
+fn put(text: &mut String, what: fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = text.write_fmt(what);
 }
 
 fn parse_place(text: &str) -> Option<Option<Given>> {
@@ -115,18 +120,25 @@ mod tests {
             assert_eq!(moved.places[1..], cursor.places[1..]);
         }
         let cursor = Cursor { log, places: places.into(), firing: Some(9) };
-        assert_eq!(
-            text(&cursor, None),
-            "456789abcdef_9_-_0.0_9223372036854775807.4294967295.3"
-        );
+        assert_eq!(text(&cursor, None), "456789abcdef_9_-_0.0_9223372036854775807.4294967295.3");
     }
 
     #[test]
     fn anything_else_is_no_cursor() {
         let long = "1".repeat(LONGEST + 1);
-        for bad in
-            ["", "_", "zz_-", "ab", "ab_x", "ab_-1", "ab_-_1", "ab_-_1.2.3.4", "ab_-_1.2.256", "ab_-_-1.2", &long]
-        {
+        for bad in [
+            "",
+            "_",
+            "zz_-",
+            "ab",
+            "ab_x",
+            "ab_-1",
+            "ab_-_1",
+            "ab_-_1.2.3.4",
+            "ab_-_1.2.256",
+            "ab_-_-1.2",
+            &long,
+        ] {
             assert_eq!(Cursor::parse(bad), None, "{bad:.20}");
         }
     }

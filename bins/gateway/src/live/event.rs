@@ -49,10 +49,6 @@ impl Kinds {
     pub(crate) fn meet(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
 }
 
 /// What orders events: trades as they came, and of one trade the tick before what it did.

@@ -29,7 +29,9 @@ pub(crate) async fn stream(
         None => query.last_event_id,
     };
     let from = match from.filter(|id| !id.is_empty()) {
-        Some(id) => Some(Cursor::parse(&id).ok_or_else(|| bad("Last-Event-ID is no id of a stream's"))?),
+        Some(id) => {
+            Some(Cursor::parse(&id).ok_or_else(|| bad("Last-Event-ID is no id of a stream's"))?)
+        }
         None => None,
     };
     let subscribed =

@@ -154,8 +154,7 @@ impl Held {
         until: u64,
         found: &mut Vec<Arc<Event>>,
     ) -> Result<(), TooSlow> {
-        let is_new =
-            |event: &&Arc<Event>| event.order > after && event.order.number <= until;
+        let is_new = |event: &&Arc<Event>| event.order > after && event.order.number <= until;
         for (kind, kept) in [(Kind::Tick, &self.ticks), (Kind::Firing, &self.firings)] {
             if kinds.has(kind) {
                 if kept.lost > after.number {

@@ -34,10 +34,8 @@ pub(crate) struct EventStream {
 
 impl EventStream {
     pub(crate) fn response(self) -> Response {
-        let headers = [
-            (CONTENT_TYPE, "text/event-stream"),
-            (CACHE_CONTROL, "no-store, no-transform"),
-        ];
+        let headers =
+            [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store, no-transform")];
         (headers, Body::from_stream(self.parts())).into_response()
     }
 

@@ -7,7 +7,7 @@ use market::Symbol;
 use tokio_util::sync::CancellationToken;
 
 use crate::live::board::{Base, Board, TooMany};
-use crate::live::event::{Event, Kind, Kinds, Order};
+use crate::live::event::{Event, Kinds, Order};
 use crate::live::slot::{Slot, Watcher};
 
 /// Symbols of one client at most.
@@ -123,9 +123,4 @@ impl Drop for Subscription {
             }
         }
     }
-}
-
-/// Whether a kind is one whose events are given one by one.
-pub(crate) fn is_one_by_one(kind: Kind) -> bool {
-    matches!(kind, Kind::Tick | Kind::Firing)
 }
