@@ -27,8 +27,14 @@ pub fn start_node(
     lifetime: Lifetime,
 ) -> anyhow::Result<Running> {
     let bus = bus.to_string();
-    let cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", NODE_TIMEOUT_MS];
-    run(home, port, &[&cluster[..], &["--cluster-port", &bus]].concat(), log, lifetime)
+    let cluster = [
+        ["--cluster-enabled", "yes"],
+        ["--cluster-node-timeout", NODE_TIMEOUT_MS],
+        ["--cluster-port", &bus],
+        // A replica need not wait for others that want a copy too.
+        ["--repl-diskless-sync-delay", "0"],
+    ];
+    run(home, port, cluster.as_flattened(), log, lifetime)
 }
 
 /// Makes nodes one cluster, with a replica of each master.

@@ -80,6 +80,7 @@ impl RedisCluster {
         ::redis::from_redis_value(role.into_iter().next()?).ok()
     }
 
+    /// Until then a node that dies has nobody to replace it.
     fn wait_whole(&self) {
         eventually(PATIENCE, "every node knows a whole cluster", || {
             (0..self.nodes.len()).all(|node| {
@@ -89,11 +90,15 @@ impl RedisCluster {
                 })
             })
         });
-        let masters = || {
-            let roles = (0..self.nodes.len()).filter_map(|node| self.role(node));
-            roles.filter(|role| role == "master").count()
-        };
-        eventually(PATIENCE, "three masters", || masters() == MASTERS);
+        eventually(PATIENCE, "three masters, each with a replica", || {
+            let replications = (0..self.nodes.len())
+                .filter_map(|node| self.ask::<String>(node, redis_cmd("INFO", &["replication"])));
+            let (masters, replicas): (Vec<_>, Vec<_>) =
+                replications.partition(|info| info.contains("role:master"));
+            masters.len() == MASTERS
+                && masters.iter().all(|info| info.contains("state=online"))
+                && replicas.iter().all(|info| info.contains("master_link_status:up"))
+        });
     }
 
     fn ask<T: ::redis::FromRedisValue>(&self, node: usize, command: ::redis::Cmd) -> Option<T> {
