@@ -11,8 +11,51 @@ use crate::Running;
 use crate::http::connect;
 use crate::launch::{Lifetime, launch};
 
+/// How long a node of a cluster may be silent before its replica takes over.
+const NODE_TIMEOUT_MS: &str = "1500";
+
 /// Starts Redis with its append-only file under `home`.
 pub fn start(home: &Path, port: u16, log: &Path, lifetime: Lifetime) -> anyhow::Result<Running> {
+    run(home, port, &[], log, lifetime)
+}
+
+/// Starts a node of a cluster; `bus` is the port by which nodes know each other.
+pub fn start_node(
+    home: &Path,
+    (port, bus): (u16, u16),
+    log: &Path,
+    lifetime: Lifetime,
+) -> anyhow::Result<Running> {
+    let bus = bus.to_string();
+    let cluster = [
+        ["--cluster-enabled", "yes"],
+        ["--cluster-node-timeout", NODE_TIMEOUT_MS],
+        ["--cluster-port", &bus],
+        // A replica need not wait for others that want a copy too.
+        ["--repl-diskless-sync-delay", "0"],
+    ];
+    run(home, port, cluster.as_flattened(), log, lifetime)
+}
+
+/// Makes nodes one cluster, with a replica of each master.
+pub fn make_cluster(addresses: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("redis-cli")
+        .args(["--cluster", "create"])
+        .args(addresses)
+        .args(["--cluster-replicas", "1", "--cluster-yes"])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    anyhow::ensure!(output.status.success(), "redis-cli makes no cluster: {said}");
+    Ok(())
+}
+
+fn run(
+    home: &Path,
+    port: u16,
+    more: &[&str],
+    log: &Path,
+    lifetime: Lifetime,
+) -> anyhow::Result<Running> {
     fs::create_dir_all(home)?;
     let mut command = Command::new("redis-server");
     command
@@ -20,6 +63,7 @@ pub fn start(home: &Path, port: u16, log: &Path, lifetime: Lifetime) -> anyhow::
         .args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
         .args(["--maxmemory-policy", "noeviction"])
         .args(["--daemonize", "no", "--logfile", ""])
+        .args(more)
         .arg("--dir")
         .arg(home)
         .current_dir(home);

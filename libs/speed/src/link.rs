@@ -60,6 +60,9 @@ impl Link {
         &self,
         commands: Vec<Cmd>,
     ) -> RedisResult<Vec<T>> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
         if let Self::Single(_) = self {
             let mut pipeline = Pipeline::with_capacity(commands.len());
             commands.into_iter().for_each(|command| {

@@ -49,7 +49,7 @@ pub enum TailError {
 #[derive(Debug)]
 pub struct Tail {
     entries: mpsc::Receiver<Result<StreamEntry, TailError>>,
-    _readers: JoinSet<()>,
+    readers: JoinSet<()>,
 }
 
 impl Tail {
@@ -73,7 +73,7 @@ impl Tail {
             };
             readers.spawn(reader.run());
         }
-        Self { entries, _readers: readers }
+        Self { entries, readers }
     }
 
     /// The next entry of any partition. May be dropped and called again at any time: nothing is
@@ -83,7 +83,14 @@ impl Tail {
     /// [`TailError`] says for each how the tail goes on.
     pub async fn next(&mut self) -> Result<StreamEntry, TailError> {
         // Its readers end only because of another log.
-        self.entries.recv().await.unwrap_or(Err(TailError::AnotherLog))
+        let next = self.entries.recv().await.unwrap_or(Err(TailError::AnotherLog));
+        if matches!(next, Err(TailError::AnotherLog)) {
+            // What the others have read is of the former one.
+            self.readers.abort_all();
+            self.entries.close();
+            while self.entries.try_recv().is_ok() {}
+        }
+        next
     }
 }
 

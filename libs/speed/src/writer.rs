@@ -109,19 +109,35 @@ impl Writer {
         })
     }
 
-    /// Whether Redis is there and still follows this log.
+    /// Whether Redis is there, still follows this log, and has what was written.
     ///
     /// Errors: [`Unavailable`], also where Redis has forgotten the log or was rebuilt.
     pub async fn check(&mut self) -> anyhow::Result<()> {
-        let key = keys::log(&self.log.topic);
-        let id: RedisResult<Option<String>> =
-            self.link.query(redis::cmd("HGET").arg(key).arg("id")).await;
-        let reason = match id.map_err(|error| self.unavailable(&error))? {
-            Some(id) if id == self.log.id.as_str() => return Ok(()),
-            Some(_) => "it follows the topic under another log id now",
-            None => "it has lost what it held",
-        };
-        Err(self.address.away(reason).into())
+        let log = keys::log(&self.log.topic);
+        for key in [&log].into_iter().chain(&self.marks) {
+            let fields = self.link.query(redis::cmd("HGETALL").arg(key)).await;
+            let fields: HashMap<String, String> =
+                fields.map_err(|error| self.unavailable(&error))?;
+            let reason = match fields.get("id") {
+                Some(id) if id != self.log.id.as_str() => {
+                    "it follows the topic under another log id now"
+                }
+                // A mark is made with the first place that is told.
+                None if *key == log || !self.places.is_empty() => "it has lost what it held",
+                _ => {
+                    let here = log::parse_places(key, &fields)?;
+                    let is_there = |(partition, told): (&i32, &Place)| {
+                        here.get(partition).is_some_and(|place| place.offset >= told.offset)
+                    };
+                    if self.places.iter().all(is_there) {
+                        continue;
+                    }
+                    "it has lost what it held"
+                }
+            };
+            return Err(self.address.away(reason).into());
+        }
+        Ok(())
     }
 
     /// How far Redis has followed each partition, on a cluster the master that is furthest behind;

@@ -58,7 +58,7 @@ impl Truth {
             let Some(view) = stored.get(SYMBOL) else { return false };
             stored.len() == 1
                 && (view.price, view.timestamp) == (price, self.last["t"].as_i64().unwrap_or(0))
-                && view.candles == self.minutes
+                && view.candles["1m"] == self.minutes
                 && view.day_bar == self.day
         };
         eventually(PATIENCE, &format!("{when}: Redis holds the file's candles"), is_true);

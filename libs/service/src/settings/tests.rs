@@ -104,15 +104,23 @@ fn each_wrong_setting_gets_its_sentence() {
     ] {
         check_wrong("KAFKA_BROKERS", bad, &format!("{brokers} {entry:?}"));
     }
-    let redis = ": expected host:port, or a redis:// URL";
-    for bad in ["localhost", "localhost:x", "localhost:0", "a:1,b:2", "/var/run/redis.sock"] {
+    let redis = ": expected host:port, or a redis:// URL; for a cluster host:port,host:port, or a \
+                 redis-cluster:// URL";
+    for bad in ["localhost", "localhost:x", "localhost:0", "a:1,b", "/var/run/redis.sock"] {
         check_wrong("REDIS_ADDR", bad, &format!("{redis}, found {bad:?}"));
     }
     // A password is not repeated.
     check_wrong("REDIS_ADDR", "me:secret@localhost", redis);
     check_wrong("REDIS_ADDR", "http://a:1", &format!("{redis}; the URL's scheme is another"));
     check_wrong("REDIS_ADDR", "rediss://a:1", &format!("{redis}; TLS to Redis is not supported"));
-    for bad in ["redis://", "redis://:secret@", "redis://:secret@host:port", "redis://a b"] {
+    for bad in [
+        "redis://",
+        "redis://:secret@",
+        "redis://:secret@host:port",
+        "redis://a b",
+        "redis://a:1,b:2",
+        "redis-cluster://me:secret@a",
+    ] {
         check_wrong("REDIS_ADDR", bad, &format!("{redis}; the URL's host or port is wrong"));
     }
     let symbols =

@@ -1,87 +1,22 @@
 //! The real program on a real Kafka and a real Redis: whatever happens to it, Redis holds what
 //! the log says.
 
-use std::time::Duration;
+mod cluster;
+mod rig;
 
 use prost::Message;
 use rpc::market::v1::StockTick;
-use testkit::{Exit, Kafka, Program, RandomMarket, Server, eventually, kafka, oracle, redis};
+use testkit::{Exit, eventually, redis};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::rig::{PATIENCE, Rig};
+
 /// 2021-01-08 00:00 UTC.
 const BEGIN: i64 = 1_610_064_000_000;
 
-/// A topic, a Redis, and the processors that follow the one into the other.
-struct Rig {
-    kafka: &'static Kafka,
-    topic: String,
-    redis: Server,
-    market: RandomMarket,
-}
-
-impl Rig {
-    fn new(hint: &str) -> Self {
-        let kafka = kafka();
-        let (topic, redis) = (kafka.topic(hint, 6), redis());
-        Self { kafka, topic, redis, market: RandomMarket::new(7) }
-    }
-
-    fn processor(&self) -> Program {
-        self.processor_of("processor-group")
-    }
-
-    /// Groups are named after the topic, since the tests share a broker.
-    fn processor_of(&self, group: &str) -> Program {
-        let group = format!("{group}-{}", self.topic);
-        let settings = [
-            ("KAFKA_BROKERS", self.kafka.brokers()),
-            ("KAFKA_TOPIC", &self.topic),
-            ("KAFKA_GROUP", &group),
-            ("REDIS_ADDR", self.redis.address()),
-        ];
-        Program::start("processor", &[], &settings)
-    }
-
-    /// Appends records of a random market: several trades a record, late and equal times.
-    fn trade(&mut self, records: usize) {
-        let records = self.market.records(records);
-        let records = records.iter().map(|(symbol, value)| (symbol.as_str(), value.as_slice()));
-        self.kafka.produce(&self.topic, records);
-    }
-
-    #[track_caller]
-    fn rebuild(&self) {
-        let settings = [
-            ("KAFKA_BROKERS", self.kafka.brokers()),
-            ("KAFKA_TOPIC", &self.topic),
-            ("REDIS_ADDR", self.redis.address()),
-        ];
-        let mut rebuild = Program::start("processor", &["rebuild"], &settings);
-        assert_eq!(rebuild.wait_exit(PATIENCE), Exit::Code(0), "{}", rebuild.log());
-    }
-
-    #[track_caller]
-    fn check(&self, when: &str) {
-        let expected = oracle::expected(&oracle::trades(&self.kafka.records(&self.topic)));
-        let mut stored = Default::default();
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < PATIENCE {
-            stored = oracle::stored(self.redis.address());
-            if stored == expected {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        for (symbol, expected) in &expected {
-            assert_eq!(stored.get(symbol), Some(expected), "{when}: {symbol}");
-        }
-        panic!("{when}: Redis holds symbols that the log does not");
-    }
-}
-
 #[test]
 fn redis_holds_what_the_log_says() {
-    let mut rig = Rig::new("replay");
+    let redis = redis();
+    let mut rig = Rig::new("replay", redis.address());
     rig.trade(2_000);
     let mut processor = rig.processor();
     rig.check("read from the start");
@@ -95,15 +30,16 @@ fn redis_holds_what_the_log_says() {
 
 #[test]
 fn replays_and_two_writers_at_once_change_nothing() {
-    let mut rig = Rig::new("twice");
+    let redis = redis();
+    let mut rig = Rig::new("twice", redis.address());
     rig.trade(2_000);
     // Two groups: both read every partition, and race each other for every symbol.
-    let (_one, _two) = (rig.processor_of("one"), rig.processor_of("two"));
+    let (_one, _two) = (rig.processor_of("one", &[]), rig.processor_of("two", &[]));
     for _ in 0..5 {
         rig.trade(400);
     }
     rig.check("two writers at once");
-    let third = rig.processor_of("three");
+    let third = rig.processor_of("three", &[]);
     eventually(PATIENCE, "the third has read it all", || {
         third.metric("gostocks_records_consumed_total") >= 4_000.0
     });
@@ -112,7 +48,8 @@ fn replays_and_two_writers_at_once_change_nothing() {
 
 #[test]
 fn a_killed_processor_loses_nothing() {
-    let mut rig = Rig::new("killed");
+    let redis = redis();
+    let mut rig = Rig::new("killed", redis.address());
     for round in 0..4 {
         let mut processor = rig.processor();
         processor.wait_ready();
@@ -130,27 +67,107 @@ fn a_killed_processor_loses_nothing() {
 
 #[test]
 fn a_killed_redis_loses_nothing() {
-    let mut rig = Rig::new("redis");
+    let mut redis = redis();
+    let mut rig = Rig::new("redis", redis.address());
     let mut processor = rig.processor();
     for _ in 0..3 {
         rig.trade(1_000);
-        rig.redis.kill9();
+        redis.kill9();
         rig.trade(1_000);
-        rig.redis.restart();
+        redis.restart();
         rig.trade(1_000);
         rig.check("after a kill of Redis");
     }
     // Emptied: everything comes back from the log.
-    rig.redis.kill9();
-    rig.redis.wipe();
-    rig.redis.restart();
+    redis.kill9();
+    redis.wipe();
+    redis.restart();
     rig.check("after Redis lost everything");
     assert!(processor.is_alive(), "it never ended");
 }
 
 #[test]
+fn everything_at_once_leaves_what_the_log_says() {
+    let mut redis = redis();
+    let mut rig = Rig::new("everything", redis.address());
+    rig.trade(2_000);
+    // Two groups race each other from the start of the topic; one is killed in the middle, and
+    // Redis is too.
+    let mut one = rig.processor_of("one", &[]);
+    let mut two = rig.processor_of("two", &[]);
+    for round in 0..6 {
+        rig.trade(500);
+        match round {
+            1 => one.kill9(),
+            2 => one = rig.processor_of("one", &[]),
+            3 => redis.kill9(),
+            4 => redis.restart(),
+            _ => {
+                one.wait_ready();
+            }
+        }
+    }
+    rig.check("two at once, one killed, Redis restarted");
+    // Read from the start again, twice, while the others go on.
+    let again = ["three", "four"].map(|group| rig.processor_of(group, &[]));
+    rig.trade(500);
+    let records = rig.kafka.records(&rig.topic).len() as f64;
+    for processor in &again {
+        eventually(PATIENCE, "it has read everything", || {
+            processor.metric("gostocks_records_consumed_total") >= records
+        });
+    }
+    rig.check("replayed twice");
+    assert!(one.is_alive() && two.is_alive(), "neither ended by itself");
+}
+
+#[test]
+fn a_stream_keeps_as_many_trades_as_it_is_told() {
+    const KEPT: usize = 1_000;
+    let redis = redis();
+    let mut rig = Rig::new("retention", redis.address());
+    let settings = [("STREAM_TRADES", "1000"), ("RECENT_TICKS", "0"), ("CANDLES", "1m:10")];
+    // It is remembered from one life to the next what is there.
+    for life in 0..3 {
+        let mut processor = rig.processor_of("processor-group", &settings);
+        for _ in 0..10 {
+            rig.trade(300);
+            let records = rig.kafka.records(&rig.topic).len();
+            eventually(PATIENCE, "all is read", || rig_followed(&rig) == records);
+        }
+        let (stored, expected) = (rig.stored(), rig.expected());
+        for (partition, expected) in &expected.streams {
+            let found = &stored.streams[partition];
+            assert!(expected.ends_with(found), "life {life}, {partition}: the newest are kept");
+            let bounds = KEPT.min(expected.len())..=KEPT + 1_000;
+            assert!(bounds.contains(&found.len()), "life {life}, {partition}: {}", found.len());
+        }
+        for view in stored.symbols.values() {
+            let minutes = view.candles["1m"].keys();
+            assert!(view.recent.is_empty() && minutes.len() <= 10 && view.candles["1s"].is_empty());
+        }
+        assert_eq!(processor.terminate(), Exit::Code(0));
+    }
+}
+
+/// How many records Redis has followed.
+fn rig_followed(rig: &Rig) -> usize {
+    let client = ::redis::Client::open(format!("redis://{}", rig.redis)).expect("an address");
+    let mut connection = client.get_connection().expect("a Redis");
+    let key = format!("log:{{{}}}", rig.topic);
+    let fields: std::collections::BTreeMap<String, String> =
+        ::redis::cmd("HGETALL").arg(key).query(&mut connection).expect("the log's key");
+    let places = fields.iter().filter(|(field, _)| field.starts_with("partition."));
+    places
+        .map(|(_, place)| place.split(' ').next().and_then(|it| it.parse::<usize>().ok()))
+        .map(|offset| offset.expect("an offset") + 1)
+        .sum()
+}
+
+#[test]
 fn records_that_are_no_ticks_are_put_aside_and_stop_nothing() {
-    let mut rig = Rig::new("dead");
+    let redis = redis();
+    let mut rig = Rig::new("dead", redis.address());
     rig.trade(100);
     let seed =
         StockTick { symbol: "AAPL".into(), price: 1.5, timestamp: BEGIN, ..Default::default() };
@@ -190,7 +207,8 @@ fn records_that_are_no_ticks_are_put_aside_and_stop_nothing() {
 
 #[test]
 fn another_log_is_noticed_and_rebuilt_by_one_command() {
-    let mut rig = Rig::new("another");
+    let redis = redis();
+    let mut rig = Rig::new("another", redis.address());
     rig.trade(300);
     let mut processor = rig.processor();
     rig.check("the first log");
@@ -198,11 +216,10 @@ fn another_log_is_noticed_and_rebuilt_by_one_command() {
     // The same Redis, another topic under the same name: as after a broker lost its disk.
     let other = rig.kafka.topic("another-life", 6);
     let rename = |from: &str, to: &str| {
-        let client =
-            redis::Client::open(format!("redis://{}", rig.redis.address())).expect("address");
+        let client = ::redis::Client::open(format!("redis://{}", rig.redis)).expect("address");
         let mut connection = client.get_connection().expect("a Redis");
         let keys = [format!("log:{{{from}}}"), format!("log:{{{to}}}")];
-        redis::cmd("RENAME").arg(&keys).query::<()>(&mut connection).expect("the log's key");
+        ::redis::cmd("RENAME").arg(&keys).query::<()>(&mut connection).expect("the log's key");
     };
     rename(&rig.topic, &other);
     rig.topic = other;
@@ -210,13 +227,13 @@ fn another_log_is_noticed_and_rebuilt_by_one_command() {
     assert_eq!(processor.wait_exit(PATIENCE), Exit::Code(1), "an empty log is shorter");
     assert!(processor.log().contains("processor rebuild"), "{}", processor.log());
     rig.trade(600);
-    let before = oracle::stored(rig.redis.address());
+    let before = rig.stored();
     for start in ["the first", "the second"] {
         let mut processor = rig.processor();
         let exit = processor.wait_exit(PATIENCE);
         assert_eq!(exit, Exit::Code(1), "other records at the same places: {start} start");
         assert!(processor.log().contains("another record stands at"), "{}", processor.log());
-        assert_eq!(oracle::stored(rig.redis.address()), before, "nothing of it is written");
+        assert_eq!(rig.stored(), before, "nothing of it is written");
     }
     rig.rebuild();
     let _processor = rig.processor();
@@ -225,7 +242,8 @@ fn another_log_is_noticed_and_rebuilt_by_one_command() {
 
 #[test]
 fn a_rebuild_while_processors_run_ends_in_the_same_state() {
-    let mut rig = Rig::new("rebuild");
+    let redis = redis();
+    let mut rig = Rig::new("rebuild", redis.address());
     rig.trade(2_000);
     let mut processor = rig.processor();
     rig.check("before");
@@ -240,7 +258,8 @@ fn a_rebuild_while_processors_run_ends_in_the_same_state() {
 
 #[test]
 fn a_record_as_large_as_kafka_takes_can_be_put_aside() {
-    let mut rig = Rig::new("large");
+    let redis = redis();
+    let mut rig = Rig::new("large", redis.address());
     let large = vec![0xff_u8; 990_000];
     rig.kafka.produce(&rig.topic, [("AAPL", large.as_slice())]);
     rig.trade(100);
@@ -256,16 +275,17 @@ fn a_record_as_large_as_kafka_takes_can_be_put_aside() {
 
 #[test]
 fn a_topic_with_more_partitions_is_another_log() {
-    let mut rig = Rig::new("grown");
+    let redis = redis();
+    let mut rig = Rig::new("grown", redis.address());
     rig.trade(300);
     let mut processor = rig.processor();
     rig.check("with six partitions");
     processor.terminate();
-    let before = oracle::stored(rig.redis.address());
+    let before = rig.stored();
     rig.kafka.grow_topic(&rig.topic, 8);
     let mut processor = rig.processor();
     assert_eq!(processor.wait_exit(PATIENCE), Exit::Code(1));
     let log = processor.log();
     assert!(log.contains("it had 6 partitions and has 8 now"), "{log}");
-    assert_eq!(oracle::stored(rig.redis.address()), before, "nothing was written");
+    assert_eq!(rig.stored(), before, "nothing was written");
 }
