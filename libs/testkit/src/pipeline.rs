@@ -102,7 +102,11 @@ impl Pipeline {
 
     pub fn gateway(&self, settings: &[(&str, &str)]) -> Program {
         let port = self.gateway.to_string();
-        let fixed = [("PORT", port.as_str()), ("REDIS_ADDR", self.redis.address())];
+        let fixed = [
+            ("PORT", port.as_str()),
+            ("REDIS_ADDR", self.redis.address()),
+            ("KAFKA_TOPIC", &self.topic),
+        ];
         Program::start("gateway", &[], &[&fixed, settings].concat())
     }
 

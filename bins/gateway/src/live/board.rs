@@ -361,8 +361,8 @@ impl Slot {
         self.changed(number);
     }
 
-    /// How a symbol stands, as events of no trade: for a client that has just come.
-    pub(crate) fn snapshot(&self, kinds: Kinds, base: &Arc<Cursor>) -> Vec<Event> {
+    /// How a symbol stands: for a client that has just come.
+    pub(crate) fn snapshot(&self, kinds: Kinds) -> Vec<Payload> {
         let held = self.lock();
         let Some((_, state)) = &held.known else { return Vec::new() };
         let mut payloads = Vec::new();
@@ -377,8 +377,6 @@ impl Slot {
                 Some(Payload::Candle { symbol, interval, start, candle: *candle })
             }));
         }
-        let after = After { base: Arc::clone(base), trade: None };
-        let event = |payload| Event::new(Order::default(), after.clone(), payload);
-        payloads.into_iter().map(event).collect()
+        payloads
     }
 }

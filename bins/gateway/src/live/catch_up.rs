@@ -65,7 +65,8 @@ impl CatchUp {
             || self.from.places.len() != self.base.cursor.places.len()
         {
             self.is_done = true;
-            return Some([gap("another log is followed now"), self.standing(None)].concat().into());
+            let told = [gap("another log is followed now"), self.standing(None)];
+            return Some(told.concat().into());
         }
         while let Some((partition, symbols)) = self.left.pop_first() {
             match self.read(partition, &symbols).await {
@@ -161,8 +162,8 @@ impl CatchUp {
         text.into()
     }
 
-    /// How the symbols stand that have changed since then, or all of them; the last event says
-    /// that the client has everything.
+    /// How the symbols stand that have changed since then, or all of them; then the client has
+    /// everything.
     fn standing(&self, since: Option<&Cursor>) -> Bytes {
         let is_new = |slot: &&Arc<Slot>| {
             let held = slot.lock();
@@ -170,20 +171,21 @@ impl CatchUp {
             let given = since.and_then(|since| since.places.get(*partition).copied().flatten());
             state.as_of.map(Given::all) > given
         };
-        let events: Vec<Event> = self
-            .slots
-            .iter()
-            .filter(is_new)
-            .flat_map(|slot| slot.snapshot(self.kinds, &self.base.cursor))
-            .collect();
-        let mut text = Vec::new();
-        for (number, event) in events.iter().enumerate() {
-            let is_last = number + 1 == events.len();
-            let id = is_last.then(|| event.id());
-            text.extend_from_slice(&sse(event.kind().as_str(), id, event.json()));
-        }
-        text.into()
+        let new = self.slots.iter().filter(is_new);
+        standing(new.flat_map(|slot| slot.snapshot(self.kinds)), &self.base.cursor)
     }
+}
+
+/// How symbols stand, and then an event from whose id on a client can go on.
+pub(crate) fn standing(payloads: impl Iterator<Item = Payload>, cursor: &Cursor) -> Bytes {
+    let mut text = Vec::new();
+    for payload in payloads {
+        text.extend_from_slice(&sse(payload.kind().as_str(), None, &payload.json()));
+    }
+    let mut id = String::new();
+    cursor.write(None, &mut id);
+    text.extend_from_slice(&sse("ready", Some(&id), "{}"));
+    text.into()
 }
 
 /// Tells a client that it has missed something.

@@ -96,15 +96,6 @@ impl Event {
         Self { order, payload, after, id, json, sse }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        match self.payload {
-            Payload::Price { .. } => Kind::Price,
-            Payload::Tick { .. } => Kind::Tick,
-            Payload::Candle { .. } => Kind::Candle,
-            Payload::Firing(_) => Kind::Firing,
-        }
-    }
-
     /// When the trade arrived at the socket, Unix nanoseconds; `None` where that is not known.
     pub(crate) fn received_at(&self) -> Option<u64> {
         let received_at = match &self.payload {
@@ -132,7 +123,7 @@ impl Event {
 
     /// As one event of an event stream.
     pub(crate) fn sse(&self) -> &Bytes {
-        self.sse.get_or_init(|| sse(self.kind().as_str(), Some(self.id()), self.json()))
+        self.sse.get_or_init(|| sse(self.payload.kind().as_str(), Some(self.id()), self.json()))
     }
 }
 
@@ -184,6 +175,15 @@ struct CandleData<'a> {
 }
 
 impl Payload {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Price { .. } => Kind::Price,
+            Self::Tick { .. } => Kind::Tick,
+            Self::Candle { .. } => Kind::Candle,
+            Self::Firing(_) => Kind::Firing,
+        }
+    }
+
     pub(crate) fn json(&self) -> String {
         let text = match self {
             Self::Price { symbol, latest, day } => serde_json::to_string(&PriceData {

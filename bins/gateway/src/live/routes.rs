@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use market::Symbol;
 use url::form_urlencoded;
 
-use crate::live::catch_up::CatchUp;
+use crate::live::catch_up::{CatchUp, standing};
 use crate::live::cursor::Cursor;
 use crate::live::event::{Kind, Kinds};
 use crate::live::sse::EventStream;
@@ -40,7 +41,7 @@ pub(crate) async fn stream(
         let detail = "too many symbols are asked for that nobody trades";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     };
-    let (mut catch_up, mut first) = (None, Vec::new());
+    let (mut catch_up, mut first) = (None, Bytes::new());
     match from {
         Some(from) => {
             let (reader, topic, board) =
@@ -50,7 +51,7 @@ pub(crate) async fn stream(
         }
         None => {
             let slots = subscription.slots().iter();
-            first.extend(slots.flat_map(|slot| slot.snapshot(query.kinds, &base.cursor)));
+            first = standing(slots.flat_map(|slot| slot.snapshot(query.kinds)), &base.cursor);
         }
     }
     let (told, counted) = (live.told.clone(), Counted::new(&live.streams));

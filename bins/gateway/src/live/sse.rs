@@ -25,9 +25,9 @@ const RETRY: &str = "retry: 1000\n\n";
 
 pub(crate) struct EventStream {
     pub(crate) subscription: Subscription,
-    /// What is given first: what was missed, or how everything stands.
+    /// What is given first: how everything stands, or what was missed.
+    pub(crate) first: Bytes,
     pub(crate) catch_up: Option<CatchUp>,
-    pub(crate) first: Vec<Event>,
     pub(crate) told: Told,
     pub(crate) counted: Counted,
 }
@@ -40,13 +40,8 @@ impl EventStream {
     }
 
     fn parts(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        let mut hello = RETRY.to_owned().into_bytes();
-        for (number, event) in self.first.iter().enumerate() {
-            let id = (number + 1 == self.first.len()).then(|| event.id());
-            hello.extend_from_slice(&sse(event.kind().as_str(), id, event.json()));
-        }
         let state = State {
-            hello: Some(hello.into()),
+            hello: Some([RETRY.as_bytes(), &self.first].concat().into()),
             catch_up: self.catch_up,
             subscription: Some(self.subscription),
             events: Vec::new(),
