@@ -18,8 +18,10 @@ struct Gateway {
 impl Gateway {
     fn start(redis: &Server, redis_timeout: &str) -> Self {
         let port = free_port().to_string();
+        let nobody = format!("127.0.0.1:{}", free_port());
         let settings = [
             ("PORT", port.as_str()),
+            ("ALERT_SERVICE_ADDR", &nobody),
             ("REDIS_ADDR", redis.address()),
             ("REDIS_TIMEOUT", redis_timeout),
             ("REQUEST_TIMEOUT", "60s"),
@@ -92,7 +94,12 @@ fn a_price_is_served_under_every_spelling_of_its_symbol() {
     }
     let (status, body) = gateway.get("/price/msft");
     assert_eq!((status, &body["detail"]), (404, &json!("no trade of MSFT has been seen")));
-    assert_eq!(gateway.get("/readyz").0, 200);
+    // It is ready without the alert service, and says so.
+    let degraded = json!({
+        "status": "ready", "service": "gateway", "missing": {},
+        "degraded": {"alert": "does not answer"},
+    });
+    eventually(PATIENCE, "degraded", || gateway.get("/readyz") == (200, degraded.clone()));
 
     let served =
         r#"gostocks_http_requests_total{method="GET",route="/price/{symbol}",status="200"}"#;
@@ -102,6 +109,7 @@ fn a_price_is_served_under_every_spelling_of_its_symbol() {
     assert_eq!(exit, Exit::Code(0));
     let log = gateway.program.log();
     assert!(log.contains(r#""path":"/price/%41apl""#) && !log.contains("secret"), "{log}");
+    assert!(log.contains(r#""request_id":""#), "{log}");
 }
 
 #[test]
@@ -125,6 +133,7 @@ fn while_redis_is_away_the_answer_is_503_in_time_and_then_the_price_again() {
     assert_eq!(gateway.get("/price/AAPL").0, 200);
     redis.stop();
     eventually(PATIENCE, "not ready", || gateway.get("/readyz").0 == 503);
+    assert_eq!(gateway.get("/readyz").1["missing"], json!({"redis": "does not answer"}));
     for _ in 0..3 {
         let started = Instant::now();
         let (status, body) = gateway.get("/price/AAPL");
