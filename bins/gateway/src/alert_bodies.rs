@@ -1,11 +1,16 @@
 //! Alerts and firings as JSON: what the original had under its names, and the rest.
 
+mod whole;
+
 use market::{Price, Symbol};
 use rpc::alert::v1::{Alert, AlertCondition, AlertStatus, CreateAlertRequest, Firing, Repeat};
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
-use crate::alert_routes::bad;
-use crate::problem::Problem;
+use crate::alert_routes::bad_body;
+use crate::alert_schemas;
+use crate::problem::{Kind, Problem};
+use whole::Whole;
 
 /// What the names of conditions begin with in the proto file alone.
 const CONDITION_PREFIX: &str = "ALERT_CONDITION_";
@@ -13,7 +18,7 @@ const STATUS_PREFIX: &str = "ALERT_STATUS_";
 
 #[derive(Deserialize)]
 pub(crate) struct NewAlertBody {
-    user_id: i64,
+    user_id: Whole,
     symbol: String,
     condition: String,
     #[serde(flatten)]
@@ -21,13 +26,13 @@ pub(crate) struct NewAlertBody {
     #[serde(default)]
     repeat: Option<RepeatBody>,
     #[serde(default)]
-    expires_at: Option<i64>,
+    expires_at: Option<Whole>,
     #[serde(default)]
     note: Option<String>,
 }
 
 /// What a condition takes of these.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 pub(crate) struct PricesBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target_price: Option<f64>,
@@ -39,10 +44,12 @@ pub(crate) struct PricesBody {
     percent: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = Repeat)]
 pub(crate) struct RepeatBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cooldown_ms: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    cooldown_ms: Option<Whole>,
     #[serde(default)]
     hysteresis_percent: f64,
 }
@@ -50,7 +57,7 @@ pub(crate) struct RepeatBody {
 impl From<RepeatBody> for Repeat {
     fn from(body: RepeatBody) -> Self {
         let RepeatBody { cooldown_ms, hysteresis_percent } = body;
-        Self { cooldown_ms, hysteresis_percent }
+        Self { cooldown_ms: cooldown_ms.map(|Whole(number)| number), hysteresis_percent }
     }
 }
 
@@ -76,17 +83,20 @@ impl NewAlertBody {
     /// told even while it is away.
     pub(crate) fn check(self) -> Result<CreateAlertRequest, Problem> {
         let Self { user_id, symbol, condition, prices, repeat, expires_at, note } = self;
+        let Whole(user_id) = user_id;
         if user_id <= 0 {
-            return Err(bad("user_id must be positive"));
+            return Err(bad_body("user_id must be positive"));
         }
-        let symbol = Symbol::new(&symbol).map_err(|error| bad(format!("symbol: {error}")))?;
+        let symbol = Symbol::new(&symbol).map_err(|error| bad_body(format!("symbol: {error}")))?;
         let condition = condition_of(&condition)?;
         if takes(condition) == Takes::Target {
             let Some(price) = prices.target_price else {
-                return Err(bad("the body is not what this path takes: target_price is missing"));
+                return Err(bad_body(
+                    "the body is not what this path takes: target_price is missing",
+                ));
             };
             if Price::new(price).is_none() {
-                return Err(bad("target_price must be positive"));
+                return Err(bad_body("target_price must be positive"));
             }
         }
         Ok(CreateAlertRequest {
@@ -98,7 +108,7 @@ impl NewAlertBody {
             upper_price: prices.upper_price.unwrap_or_default(),
             percent: prices.percent.unwrap_or_default(),
             repeat: repeat.map(Into::into),
-            expires_at,
+            expires_at: expires_at.map(|Whole(time)| time),
             note: note.unwrap_or_default(),
         })
     }
@@ -128,9 +138,11 @@ pub(crate) fn condition_of(text: &str) -> Result<AlertCondition, Problem> {
     AlertCondition::from_str_name(&name)
         .filter(|condition| *condition != AlertCondition::Unspecified)
         .ok_or_else(|| {
-            bad("condition must be ABOVE or BELOW, or CROSSES_ABOVE, CROSSES_BELOW, CROSSES, \
+            bad_body(
+                "condition must be ABOVE or BELOW, or CROSSES_ABOVE, CROSSES_BELOW, CROSSES, \
                  ENTERS_RANGE, LEAVES_RANGE, RISES_PERCENT, FALLS_PERCENT, TRAILING_DROP, \
-                 TRAILING_RISE")
+                 TRAILING_RISE",
+            )
         })
 }
 
@@ -143,10 +155,13 @@ pub(crate) fn status_of(text: &str) -> Result<AlertStatus, Problem> {
     let name = format!("{STATUS_PREFIX}{}", text.to_ascii_uppercase());
     AlertStatus::from_str_name(&name)
         .filter(|status| !matches!(status, AlertStatus::Unspecified | AlertStatus::Deleted))
-        .ok_or_else(|| bad("status must be ACTIVE, PAUSED, TRIGGERED or EXPIRED"))
+        .ok_or_else(|| {
+            Problem::new(Kind::BadQuery, "status must be ACTIVE, PAUSED, TRIGGERED or EXPIRED")
+        })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedAlert)]
 pub(crate) struct CreatedBody {
     alert_id: i64,
     message: String,
@@ -167,17 +182,20 @@ impl From<Alert> for CreatedBody {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Alert)]
 pub(crate) struct AlertBody {
     id: i64,
     user_id: i64,
     symbol: String,
     #[serde(flatten)]
     prices: PricesBody,
+    #[schema(schema_with = alert_schemas::condition)]
     condition: &'static str,
     triggered: bool,
     /// Unix seconds, as in the original; the other times are milliseconds.
     created_at: i64,
+    #[schema(schema_with = alert_schemas::status)]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     repeat: Option<RepeatBody>,
@@ -186,6 +204,7 @@ pub(crate) struct AlertBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     triggered_at: Option<i64>,
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
     note: String,
     generation: i32,
     version: i64,
@@ -197,7 +216,7 @@ impl From<Alert> for AlertBody {
         let name = status.as_str_name();
         let Alert { target_price, lower_price, upper_price, percent, .. } = alert;
         let repeat = alert.repeat.map(|Repeat { cooldown_ms, hysteresis_percent }| RepeatBody {
-            cooldown_ms,
+            cooldown_ms: cooldown_ms.map(Whole),
             hysteresis_percent,
         });
         Self {
@@ -229,7 +248,7 @@ pub(crate) struct PatchBody {
     #[serde(default, deserialize_with = "present")]
     repeat: Option<Option<RepeatBody>>,
     #[serde(default, deserialize_with = "present")]
-    expires_at: Option<Option<i64>>,
+    expires_at: Option<Option<Whole>>,
     #[serde(default, deserialize_with = "present")]
     note: Option<Option<String>>,
 }
@@ -270,7 +289,7 @@ impl PatchBody {
             paths.push("repeat".to_owned());
         }
         if let Some(expires_at) = expires_at {
-            alert.expires_at = expires_at;
+            alert.expires_at = expires_at.map(|Whole(time)| time);
             paths.push("expires_at".to_owned());
         }
         if let Some(note) = note {
@@ -278,20 +297,24 @@ impl PatchBody {
             paths.push("note".to_owned());
         }
         if paths.is_empty() {
-            return Err(bad("the body changes nothing: condition and what it takes, repeat, \
-                            expires_at or note can be changed"));
+            return Err(bad_body(
+                "the body changes nothing: condition and what it takes, repeat, \
+                            expires_at or note can be changed",
+            ));
         }
         Ok(paths)
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Firing)]
 pub(crate) struct FiringBody {
     id: i64,
     alert_id: i64,
     generation: i32,
     user_id: i64,
     symbol: String,
+    #[schema(schema_with = alert_schemas::condition)]
     condition: &'static str,
     #[serde(flatten)]
     prices: PricesBody,
@@ -305,7 +328,9 @@ pub(crate) struct FiringBody {
     position: PositionBody,
 }
 
-#[derive(Serialize)]
+/// Of the trade, on the log.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Position)]
 struct PositionBody {
     log_id: String,
     partition: i32,

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
@@ -8,29 +7,36 @@ use axum::response::{IntoResponse, Json, Response};
 use rpc::alert::v1::{Alert, GetAlertsRequest, GetFiringsRequest, UpdateAlertRequest};
 use serde::Serialize;
 use tonic::Code;
-use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use crate::Alerts;
 use crate::alert_bodies::{AlertBody, CreatedBody, FiringBody, NewAlertBody, PatchBody, status_of};
+use crate::alert_schemas::{AlertId, AlertPatch, NewAlert, OfUser, Page, Which};
 use crate::alerts::Refusal;
-use crate::problem::Problem;
+use crate::body::Whole;
+use crate::problem::{Kind, Problem};
+use crate::query::{Query, bad_query};
 use crate::routes::NO_STORE;
-
-/// The most rows that one list holds, and how many it holds where the client names no limit.
-const MOST_ROWS: i32 = 10_000;
 
 /// Times that a patch is tried on an alert that changes meanwhile, where its client does not say
 /// which version it means.
 const PATCH_ATTEMPTS: usize = 5;
 
-pub(crate) fn bad(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail)
-}
-
+/// Make an alert
+///
+/// Answers once it is durable: it sees every trade that comes after the answer.
+#[utoipa::path(
+    post, path = "/alerts", tag = "alerts", operation_id = "create_alert",
+    request_body(content = NewAlert, content_type = "application/json"),
+    responses((status = 201, description = "It is made", body = CreatedBody, links(
+        ("get" = (operation_id = "get_alert", parameters(("id" = "$response.body#/alert_id")))),
+        ("delete" = (operation_id = "delete_alert", parameters(("id" = "$response.body#/alert_id"))))
+    )))
+)]
 pub(crate) async fn create(
     State(alerts): State<Arc<Alerts>>,
     headers: HeaderMap,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<impl IntoResponse, Problem> {
     must_be_json(&headers, &["application/json"])?;
     let body: NewAlertBody = read(&body)?;
@@ -42,14 +48,18 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
+pub(crate) fn bad_body(detail: impl Into<String>) -> Problem {
+    Problem::new(Kind::BadBody, detail)
+}
+
 fn read<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body)
-        .map_err(|error| bad(format!("the body is not what this path takes: {error}")))
+        .map_err(|error| bad_body(format!("the body is not what this path takes: {error}")))
 }
 
 /// A body without a type is taken for what this path takes: the original asked for none.
 fn must_be_json(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
-    let unsupported = |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+    let unsupported = |detail: String| Problem::new(Kind::UnsupportedBody, detail);
     if let Some(content_type) = headers.get(CONTENT_TYPE) {
         let media_type = content_type.to_str().unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
@@ -66,22 +76,36 @@ fn must_be_json(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
     }
 }
 
-#[derive(Serialize)]
-struct AlertsBody {
+#[derive(Serialize, ToSchema)]
+#[schema(as = AlertList)]
+pub(crate) struct AlertsBody {
     alerts: Vec<AlertBody>,
     count: usize,
+    /// Where more follows.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
     next_cursor: String,
 }
 
-#[derive(Serialize)]
-struct FiringsBody {
+#[derive(Serialize, ToSchema)]
+#[schema(as = FiringList)]
+pub(crate) struct FiringsBody {
     firings: Vec<FiringBody>,
     count: usize,
+    /// Where more follows.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
     next_cursor: String,
 }
 
+/// List alerts
+///
+/// In the order in which they were made.
+#[utoipa::path(
+    get, path = "/alerts", tag = "alerts", operation_id = "list_alerts",
+    params(OfUser, Which, Page),
+    responses((status = 200, description = "A page of them", body = AlertsBody))
+)]
 pub(crate) async fn list(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
@@ -111,12 +135,20 @@ pub(crate) async fn list(
 fn not_listed(refusal: Refusal, has_cursor: bool) -> Problem {
     match refusal.code {
         Code::InvalidArgument if has_cursor && refusal.is_about("page_token") => {
-            bad("cursor must be the next_cursor of an answer before")
+            bad_query("cursor must be the next_cursor of an answer before")
         }
         _ => refusal.into(),
     }
 }
 
+/// List firings
+///
+/// The newest first.
+#[utoipa::path(
+    get, path = "/firings", tag = "alerts", operation_id = "list_firings",
+    params(OfUser, Page),
+    responses((status = 200, description = "A page of them", body = FiringsBody))
+)]
 pub(crate) async fn firings(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
@@ -124,6 +156,14 @@ pub(crate) async fn firings(
     list_firings(&alerts, &uri, 0).await
 }
 
+/// List the firings of an alert
+///
+/// The newest first.
+#[utoipa::path(
+    get, path = "/alerts/{id}/firings", tag = "alerts", operation_id = "list_firings_of_alert",
+    params(AlertId, OfUser, Page),
+    responses((status = 200, description = "A page of them", body = FiringsBody))
+)]
 pub(crate) async fn firings_of_alert(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
@@ -150,16 +190,37 @@ async fn list_firings(
     Ok((NO_STORE, Json(body)))
 }
 
+/// Read an alert
+#[utoipa::path(
+    get, path = "/alerts/{id}", tag = "alerts", operation_id = "get_alert",
+    params(AlertId, OfUser),
+    responses((status = 200, description = "The alert", body = AlertBody,
+        headers(("etag" = String, description = "Its version, for If-Match"))))
+)]
 pub(crate) async fn get(State(alerts): State<Arc<Alerts>>, uri: Uri) -> Result<Response, Problem> {
     let alert = alerts.get(id_of(&uri)?, Query::of(&uri).user_id()?).await?;
     Ok(answer(alert))
 }
 
+/// Change an alert
+///
+/// Any change but that of a note begins a new generation, which sees what comes from then on.
+#[utoipa::path(
+    patch, path = "/alerts/{id}", tag = "alerts", operation_id = "change_alert",
+    params(AlertId, OfUser, ("If-Match" = Option<String>, Header,
+        description = "Change it only at this version: an ETag of it",
+        pattern = r#"^(\*|"[0-9]{1,18}")$"#)),
+    request_body(content(
+        (AlertPatch = "application/merge-patch+json"), (AlertPatch = "application/json")
+    )),
+    responses((status = 200, description = "The alert as it is now", body = AlertBody,
+        headers(("etag" = String, description = "Its version, for If-Match"))))
+)]
 pub(crate) async fn patch(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
     headers: HeaderMap,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Problem> {
     must_be_json(&headers, &["application/merge-patch+json", "application/json"])?;
     let (id, user_id) = (id_of(&uri)?, Query::of(&uri).user_id()?);
@@ -195,7 +256,7 @@ pub(crate) async fn patch(
 
 fn another_version(version: i64) -> Problem {
     let detail = format!("the alert is not at the version of If-Match: at \"{version}\", or later");
-    Problem::new(StatusCode::PRECONDITION_FAILED, detail)
+    Problem::new(Kind::OtherVersion, detail)
 }
 
 /// The version that a client means, by the entity tag that it was told.
@@ -207,9 +268,19 @@ fn version_of(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     }
     let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
     let version = version.and_then(|version| version.parse().ok());
-    version.map(Some).ok_or_else(|| bad("If-Match must be one ETag of the alert, or *"))
+    let detail = "If-Match must be one ETag of the alert, or *";
+    version.map(Some).ok_or_else(|| Problem::new(Kind::BadHeader, detail))
 }
 
+/// Pause an alert
+///
+/// It keeps the place that it had
+#[utoipa::path(
+    post, path = "/alerts/{id}/pause", tag = "alerts", operation_id = "pause_alert",
+    params(AlertId, OfUser),
+    responses((status = 200, description = "The alert as it is now", body = AlertBody,
+        headers(("etag" = String, description = "Its version, for If-Match"))))
+)]
 pub(crate) async fn pause(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
@@ -218,6 +289,13 @@ pub(crate) async fn pause(
     paused.map(answer).map_err(not_changed)
 }
 
+/// Resume an alert that is paused
+#[utoipa::path(
+    post, path = "/alerts/{id}/resume", tag = "alerts", operation_id = "resume_alert",
+    params(AlertId, OfUser),
+    responses((status = 200, description = "The alert as it is now", body = AlertBody,
+        headers(("etag" = String, description = "Its version, for If-Match"))))
+)]
 pub(crate) async fn resume(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
@@ -226,6 +304,13 @@ pub(crate) async fn resume(
     resumed.map(answer).map_err(not_changed)
 }
 
+/// Make an alert that has fired active again
+#[utoipa::path(
+    post, path = "/alerts/{id}/rearm", tag = "alerts", operation_id = "rearm_alert",
+    params(AlertId, OfUser),
+    responses((status = 200, description = "The alert as it is now", body = AlertBody,
+        headers(("etag" = String, description = "Its version, for If-Match"))))
+)]
 pub(crate) async fn rearm(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
@@ -234,6 +319,12 @@ pub(crate) async fn rearm(
     rearmed.map(answer).map_err(not_changed)
 }
 
+/// Delete an alert
+#[utoipa::path(
+    delete, path = "/alerts/{id}", tag = "alerts", operation_id = "delete_alert",
+    params(AlertId, OfUser),
+    responses((status = 204, description = "It is gone"))
+)]
 pub(crate) async fn delete(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
@@ -256,44 +347,6 @@ fn id_of(uri: &Uri) -> Result<i64, Problem> {
     let text = uri.path().split('/').nth(2).unwrap_or_default();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let id = text.parse().ok().filter(|id| is_number && *id > 0);
-    id.ok_or_else(|| bad("the id of an alert is a positive whole number"))
-}
-
-/// A query. Of a parameter that stands twice the first counts, and one without a value is absent:
-/// both as in the original.
-struct Query<'a>(&'a str);
-
-impl<'a> Query<'a> {
-    fn of(uri: &'a Uri) -> Self {
-        Self(uri.query().unwrap_or_default())
-    }
-
-    fn value(&self, wanted: &str) -> String {
-        let mut parameters = form_urlencoded::parse(self.0.as_bytes());
-        let value = parameters.find_map(|(name, value)| (name == wanted).then_some(value));
-        value.unwrap_or_default().into_owned()
-    }
-
-    fn user_id(&self) -> Result<i64, Problem> {
-        match &*self.value("user_id") {
-            "" => Ok(0),
-            text => text
-                .parse()
-                .ok()
-                .filter(|user_id| *user_id >= 0)
-                .ok_or_else(|| bad("user_id must be a whole number, 0 or positive")),
-        }
-    }
-
-    fn limit(&self) -> Result<i32, Problem> {
-        match &*self.value("limit") {
-            "" => Ok(MOST_ROWS),
-            text => {
-                let limit = text.parse().ok().filter(|limit| (1..=MOST_ROWS).contains(limit));
-                limit.ok_or_else(|| {
-                    bad(format!("limit must be a whole number from 1 to {MOST_ROWS}"))
-                })
-            }
-        }
-    }
+    let detail = "the id of an alert is a positive whole number";
+    id.ok_or_else(|| Problem::new(Kind::BadId, detail))
 }

@@ -1,6 +1,7 @@
 mod refusal;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,9 +13,13 @@ use rpc::alert::v1::{
     RearmAlertRequest, ResumeAlertRequest, UpdateAlertRequest, WatchFiringsRequest,
     WatchFiringsResponse,
 };
-use service::{catalogue, traces};
+use service::{ReadyFlag, catalogue, traces};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::span;
 use crate::sparingly::Sparingly;
@@ -33,11 +38,15 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// a connection that was just closed to be opened again.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
 
+/// How often the service is asked whether it takes calls, and so how long a change goes unnoticed.
+const ASK_HEALTH_EVERY: Duration = Duration::from_secs(1);
+
 /// The alert service, over one connection that all requests share. Connects when first needed, and
 /// again by itself.
 #[derive(Debug)]
 pub struct Alerts {
     client: Client,
+    health: HealthClient<Channel>,
     timeout: Duration,
     /// In the order of [`Method::ALL`].
     seconds: [Histogram; Method::ALL.len()],
@@ -60,11 +69,41 @@ impl Alerts {
         let seconds =
             |method: Method| catalogue::ALERT_CALL.with("method", method.as_str()).histogram();
         Ok(Self {
-            client: AlertServiceClient::new(channel),
+            client: AlertServiceClient::new(channel.clone()),
+            health: HealthClient::new(channel),
             timeout,
             seconds: Method::ALL.map(seconds),
             log: Sparingly::default(),
         })
+    }
+
+    /// Keeps `ready` true to whether the service takes calls, until `stopping`.
+    pub(crate) async fn watch(self: Arc<Self>, ready: ReadyFlag, stopping: CancellationToken) {
+        let watching = async {
+            loop {
+                match self.health().await {
+                    None => ready.set(),
+                    Some(reason) => ready.clear(reason),
+                }
+                tokio::time::sleep(ASK_HEALTH_EVERY).await;
+            }
+        };
+        stopping.run_until_cancelled(watching).await;
+    }
+
+    /// Why it takes no calls.
+    async fn health(&self) -> Option<&'static str> {
+        let mut health = self.health.clone();
+        let asking = health.check(HealthCheckRequest::default());
+        match tokio::time::timeout(self.timeout, asking).await {
+            Ok(Ok(answer)) => {
+                let HealthCheckResponse { status } = answer.into_inner();
+                (status != i32::from(ServingStatus::Serving)).then_some("is not ready")
+            }
+            // Who knows nothing of health is there.
+            Ok(Err(status)) if status.code() == Code::Unimplemented => None,
+            Ok(Err(_)) | Err(_) => Some("does not answer"),
+        }
     }
 
     /// Sent at most once: a second attempt could make a second alert.

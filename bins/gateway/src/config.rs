@@ -24,6 +24,12 @@ pub struct Config {
     pub alert_timeout: Duration,
     /// How long one request may take in all.
     pub request_timeout: Duration,
+    /// The origins whose pages may read answers; `*` stands for any.
+    pub cors_origins: Vec<String>,
+    pub connections: usize,
+    pub connections_per_client: Option<usize>,
+    /// How long a connection may go without a whole head of a request.
+    pub idle_timeout: Duration,
 }
 
 impl Configuration for Config {
@@ -45,7 +51,14 @@ impl Configuration for Config {
         let alert_timeout =
             settings.read("ALERT_TIMEOUT", Some("3s"), parse::duration_in(timeouts.clone()));
         let request_timeout =
-            settings.read("REQUEST_TIMEOUT", Some("5s"), parse::duration_in(timeouts));
+            settings.read("REQUEST_TIMEOUT", Some("5s"), parse::duration_in(timeouts.clone()));
+        let cors_origins = settings.optional("CORS_ORIGINS", parse::origins);
+        let connections =
+            settings.read("HTTP_CONNECTIONS", Some("16384"), parse::number(1..=1_000_000));
+        let connections_per_client =
+            settings.optional("HTTP_CONNECTIONS_PER_CLIENT", parse::number(1..=1_000_000));
+        let idle_timeout =
+            settings.read("HTTP_IDLE_TIMEOUT", Some("30s"), parse::duration_in(timeouts));
         Some(Self {
             address: SocketAddr::new(host?, port?),
             redis_addr: redis_addr?,
@@ -56,6 +69,10 @@ impl Configuration for Config {
             alert_service_addr: alert_service_addr?,
             alert_timeout: alert_timeout?,
             request_timeout: request_timeout?,
+            cors_origins: cors_origins?.unwrap_or_default(),
+            connections: connections?,
+            connections_per_client: connections_per_client?,
+            idle_timeout: idle_timeout?,
         })
     }
 }
@@ -70,6 +87,7 @@ mod tests {
         assert_eq!(config.address.to_string(), "127.0.0.1:8080");
         assert_eq!(config.redis_addr, "localhost:6379");
         assert_eq!(config.alert_service_addr, "localhost:50051");
+        assert!(config.cors_origins.is_empty() && config.connections_per_client.is_none());
     }
 
     #[test]
@@ -101,6 +119,17 @@ mod tests {
                 "REQUEST_TIMEOUT",
                 "5",
                 "REQUEST_TIMEOUT: expected a duration such as 250ms, 5s or 1m, found \"5\"",
+            ),
+            (
+                "CORS_ORIGINS",
+                "https://desk.example, desk.example/page",
+                "CORS_ORIGINS: expected * or origins such as https://desk.example, separated by \
+                 commas, found \"desk.example/page\"",
+            ),
+            (
+                "HTTP_CONNECTIONS",
+                "0",
+                "HTTP_CONNECTIONS: expected a whole number from 1 to 1000000, found \"0\"",
             ),
         ] {
             let errors = service::settings_of::<Config>(&[(name, value)]).expect_err(name);

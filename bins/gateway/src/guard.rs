@@ -1,69 +1,83 @@
-//! What stands around every route: it is counted and timed, its panic ends it alone, its errors
-//! are problems.
+//! What stands around every route: it is counted and timed, has an id, its panic ends it alone, it
+//! ends in time, its errors are problems.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, TRANSFER_ENCODING,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
 use tracing::Instrument;
 
-use crate::problem::{self, Problem};
-use crate::span;
+use crate::problem::{self, Kind, Problem};
+use crate::request_id::{RequestIds, X_REQUEST_ID};
+use crate::{body, span};
 
-/// The longest request body, in bytes.
-pub(crate) const BODY_LIMIT: usize = 64 * 1_024;
+/// The longest path and query together, in bytes: a hundred symbols of the longest kind fit.
+const LONGEST_URI: usize = 8 * 1_024;
 
 /// The label of requests that no route answers: their paths are anyone's to invent, and would
 /// make series without bound.
 const UNMATCHED: &str = "unmatched";
 
-/// Handles are made on first use: a route, a method and a status are few, but their product is
-/// mostly never seen.
 #[derive(Debug)]
-pub(crate) struct HttpMetrics {
+pub(crate) struct Guard {
     in_flight: Gauge,
-    seconds: HashMap<&'static str, Histogram>,
-    requests: RwLock<HashMap<(&'static str, &'static str, StatusCode), Counter>>,
+    routes: HashMap<String, Route>,
+    unmatched: Route,
+    ids: RequestIds,
 }
 
-impl HttpMetrics {
-    pub(crate) fn new(routes: &[&'static str]) -> Self {
-        let histogram =
-            |route: &'static str| (route, catalogue::HTTP_REQUEST.with("route", route).histogram());
+#[derive(Debug)]
+struct Route {
+    name: String,
+    seconds: Histogram,
+    /// Handles are made on first use: a method and a status are few, but their product is mostly
+    /// never seen.
+    requests: RwLock<HashMap<(&'static str, StatusCode), Counter>>,
+}
+
+impl Guard {
+    pub(crate) fn new(routes: impl IntoIterator<Item = String>) -> Self {
         Self {
             in_flight: catalogue::HTTP_IN_FLIGHT.gauge(),
-            seconds: routes.iter().copied().chain([UNMATCHED]).map(histogram).collect(),
-            requests: RwLock::default(),
+            routes: routes.into_iter().map(|name| (name.clone(), Route::new(name))).collect(),
+            unmatched: Route::new(UNMATCHED.to_owned()),
+            ids: RequestIds::new(),
         }
     }
+}
 
-    /// The route by which it was matched. `None`: by none.
-    fn route(&self, matched: Option<&MatchedPath>) -> Option<&'static str> {
-        let (route, _) = self.seconds.get_key_value(matched?.as_str())?;
-        Some(route)
+impl Route {
+    fn new(name: String) -> Self {
+        let seconds = catalogue::HTTP_REQUEST.with("route", name.clone()).histogram();
+        Self { name, seconds, requests: RwLock::default() }
     }
 
-    fn answered(&self, method: &'static str, route: &'static str, status: StatusCode) {
-        let key = (method, route, status);
+    fn answered(&self, method: &'static str, status: StatusCode, elapsed: Duration) {
+        self.seconds.record(elapsed.as_secs_f64());
         let known = self.requests.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counter) = known.get(&key) {
+        if let Some(counter) = known.get(&(method, status)) {
             counter.increment(1);
             return;
         }
         drop(known);
         let counter = catalogue::HTTP_REQUESTS
             .with("method", method)
-            .with("route", route)
+            .with("route", self.name.clone())
             .with("status", status.as_str())
             .counter();
         counter.increment(1);
-        self.requests.write().unwrap_or_else(PoisonError::into_inner).insert(key, counter);
+        let mut known = self.requests.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert((method, status), counter);
     }
 }
 
@@ -83,37 +97,45 @@ impl Drop for InFlight<'_> {
     }
 }
 
+/// The outermost layer: every answer of the router passes it.
 pub(crate) async fn guard(
-    State(metrics): State<Arc<HttpMetrics>>,
+    State(guard): State<Arc<Guard>>,
     request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let _in_flight = InFlight::new(&metrics.in_flight);
-    let method = request.method().clone();
-    let route = metrics.route(request.extensions().get::<MatchedPath>());
+    let _in_flight = InFlight::new(&guard.in_flight);
+    let id = guard.ids.of(request.headers());
+    let id_text = id.to_str().unwrap_or_default();
+    let method = method_label(request.method());
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.and_then(|matched| guard.routes.get(matched.as_str()));
     // The path only: a query may hold a key.
     let uri = request.uri().clone();
-    let span = span::of_request(route, &request);
-    let call = service::contain(next.run(request)).instrument(span.clone());
-    let response = match call.await {
-        Ok(response) => problem::normalize(&method, response),
-        Err(service::Panicked) => {
-            let detail = "a mistake of the server's; it has been logged";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
-        }
+    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let span = span::of_request(route.map(|route| route.name.as_str()), id_text, &request);
+    let mut response = match check(&request) {
+        Ok(()) => next.run(request).instrument(span.clone()).await,
+        Err(problem) => problem.into_response(),
     };
-    let (method, route) = (method_label(&method), route.unwrap_or(UNMATCHED));
     let status = response.status();
-    let elapsed = started.elapsed();
-    metrics.answered(method, route, status);
-    if let Some(seconds) = metrics.seconds.get(route) {
-        seconds.record(elapsed.as_secs_f64());
+    let headers = response.headers_mut();
+    if is_chunked || status == StatusCode::REQUEST_TIMEOUT {
+        // What stands between the client and us may see the end of the body elsewhere: no further
+        // request of this connection is believed.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    secure(headers);
+    let elapsed = started.elapsed();
+    route.unwrap_or(&guard.unmatched).answered(method, status, elapsed);
     span::answered(&span, status);
     span.in_scope(|| {
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(request_id = id_text, method, path = uri.path(), "answered 500");
+        }
         tracing::debug!(
             target: "access",
+            request_id = id_text,
             method,
             path = uri.path(),
             status = status.as_u16(),
@@ -121,7 +143,58 @@ pub(crate) async fn guard(
             "answered"
         );
     });
+    headers.insert(X_REQUEST_ID, id);
     response
+}
+
+/// The innermost layer: a route's panic is its own, and its time is bounded.
+pub(crate) async fn contain(
+    State(timeout): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method().clone();
+    match tokio::time::timeout(timeout, service::contain(next.run(request))).await {
+        Ok(Ok(response)) => problem::normalize(&method, response),
+        Ok(Err(service::Panicked)) => {
+            let detail = "a mistake of the server's; it has been logged";
+            Problem::new(Kind::Internal, detail).into_response()
+        }
+        Err(_) => Problem::new(Kind::Late, "the request took too long; try again").into_response(),
+    }
+}
+
+/// What hyper lets pass and nobody should answer.
+fn check(request: &Request) -> Result<(), Problem> {
+    let bad = |detail: &str| Err(Problem::new(Kind::BadRequest, detail));
+    let headers = request.headers();
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
+        return bad("a request has one Host");
+    }
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return bad("a body has a Content-Length or a Transfer-Encoding, not both");
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > body::LONGEST as u64) {
+        return Err(body::too_long());
+    }
+    if request.uri().path_and_query().is_some_and(|all| all.as_str().len() > LONGEST_URI) {
+        let detail = format!("the path and the query are longer than {LONGEST_URI} bytes");
+        return Err(Problem::new(Kind::LongUri, detail));
+    }
+    Ok(())
+}
+
+/// An answer is data: a browser must not guess its type, frame it, or run what may stand in it. A
+/// page of ours has said already what it needs.
+fn secure(headers: &mut HeaderMap) {
+    const POLICY: HeaderValue =
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
 }
 
 /// The label of methods that a client may invent, too.
@@ -152,13 +225,14 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_500_for_its_own_request_alone() {
         async fn answer(path: &str) -> Response {
-            let metrics = Arc::new(HttpMetrics::new(&["/panic"]));
+            let guard_state = Arc::new(Guard::new(["/panic".to_owned()]));
             let router = Router::new()
                 .route("/panic", get(async || -> () { panic!("on purpose") }))
                 .route("/fine", get(async || "fine"))
-                .layer(from_fn_with_state(metrics, guard));
-            let request = Request::get(path).body(Body::empty()).expect("a request");
-            router.oneshot(request).await.expect("an answer")
+                .layer(from_fn_with_state(Duration::from_secs(5), contain))
+                .layer(from_fn_with_state(guard_state, guard));
+            let request = Request::get(path).header(HOST, "x").body(Body::empty());
+            router.oneshot(request.expect("a request")).await.expect("an answer")
         }
         let response = answer("/panic").await;
         assert_eq!(response.status(), 500);

@@ -1,31 +1,45 @@
 //! Redis and the alert service to REST: `GET /health`, `GET /price/{symbol}`, all of `/alerts` and
-//! `/firings`, and the probes, on `PORT`.
+//! `/firings`, the probes, and what describes them (`/openapi.json`, `/docs`, `/problems`), on
+//! `PORT`.
 //!
 //! ```text
 //! client ─HTTP/1.1─▶ listen ─▶ guard (count, contain, limit) ─▶ routes ─┬▶ prices ─▶ Redis
 //!                                                                       └▶ alerts ─gRPC─▶ alert
 //! ```
-//! Every error is `application/problem+json` (RFC 9457), and none is 500 for a client's mistake.
+//! `routes` is the table of all routes, each with the problems that it can answer; what a handler
+//! takes and gives is said beside it, and both together are the OpenAPI document. Every error is
+//! `application/problem+json` (RFC 9457), and none is 500 for a client's mistake.
 //! Keeps no state of its own: any number of gateways serve the same Redis.
 //!
 //! Ready means that prices can be read. An alert service that is away does not make a gateway
-//! unready: its two calls answer 503, and to take every gateway out of rotation would take the
-//! prices along.
+//! unready: its calls answer 503, `/readyz` names it as degraded, and to take every gateway out of
+//! rotation would take the prices along.
 
 mod alert_bodies;
 mod alert_routes;
+mod alert_schemas;
 mod alerts;
+mod body;
+mod clients;
 mod config;
+mod documentation;
+mod files;
 mod guard;
+mod impatient;
 mod listen;
 mod live;
+mod price_routes;
 mod prices;
+mod probe_routes;
 mod problem;
+mod query;
+mod request_id;
 mod routes;
 mod span;
 mod sparingly;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use service::Service;
@@ -37,7 +51,7 @@ pub use config::Config;
 pub use listen::{Limits, listen};
 pub use live::Live;
 pub use prices::Prices;
-pub use routes::router;
+pub use routes::{Policy, router};
 
 /// Serves until the service stops; then lets the requests that are under way finish.
 ///
@@ -50,17 +64,46 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("PORT: cannot listen on {address}"))?;
     let reader = Reader::new(&config.redis_addr, config.redis_timeout)?;
-    let prices = Arc::new(Prices::new(reader.clone()));
+    let alerts = Arc::new(Alerts::new(&config.alert_service_addr, config.alert_timeout)?);
+    let (topic, candles) = (&config.topic, config.candles);
+    let (live, going) =
+        Live::new(reader.clone(), topic, candles, Arc::clone(&alerts), service.stopping());
+    let live = Arc::new(live);
+    service.tasks().spawn(going);
+    let prices = Arc::new(Prices::new(reader, Arc::clone(&live), config.stale_after));
     let watch = Arc::clone(&prices).watch(service.ready("redis"), service.stopping());
     service.tasks().spawn(watch);
-    let alerts = Arc::new(Alerts::new(&config.alert_service_addr, config.alert_timeout)?);
-    let (candles, stopping) = (config.candles, service.stopping());
-    let (live, going) = Live::new(reader, &config.topic, candles, Arc::clone(&alerts), stopping);
-    service.tasks().spawn(going);
+    let watch = Arc::clone(&alerts).watch(service.helped_by("alert"), service.stopping());
+    service.tasks().spawn(watch);
+    files::allow_many();
     tracing::info!(%address, "listening");
-    let router = router(prices, alerts, Arc::new(live), &service, config.request_timeout);
-    // A quarter of the time is left for what follows.
-    let limits = Limits { drain: service.shutdown_timeout() * 3 / 4, ..Limits::default() };
+    let policy =
+        Policy { request_timeout: config.request_timeout, cors_origins: config.cors_origins };
+    let router = router(prices, alerts, live, &service, &policy);
+    let limits = Limits {
+        connections: config.connections,
+        connections_per_client: config.connections_per_client,
+        head_timeout: config.idle_timeout,
+        // A quarter of the time is left for what follows.
+        drain: service.shutdown_timeout() * 3 / 4,
+        ..Limits::default()
+    };
     listen(listener, router, limits, service.stopping()).await;
     Ok(())
+}
+
+/// The routes of a gateway that does not follow the streams: it reads everything from Redis, as any
+/// does while it is behind.
+pub fn unfollowed(
+    reader: Reader,
+    alerts: Alerts,
+    service: &Service,
+    policy: &Policy,
+) -> axum::Router {
+    let (alerts, stopping) = (Arc::new(alerts), service.stopping());
+    let (live, _) =
+        Live::new(reader.clone(), "market_ticks", Vec::new(), Arc::clone(&alerts), stopping);
+    let live = Arc::new(live);
+    let prices = Prices::new(reader, Arc::clone(&live), Duration::from_secs(60));
+    router(Arc::new(prices), alerts, live, service, policy)
 }

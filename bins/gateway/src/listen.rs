@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +11,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::clients::Clients;
+use crate::impatient::Impatient;
+use crate::problem::{Kind, Problem};
+
 /// What one client, or all together, may take of the gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Open connections. Full means that further ones wait in the kernel's backlog.
     pub connections: usize,
+    /// Open connections of one address. Full means that a further one is told 429 and closed.
+    /// `None`: no bound of its own, since behind a load balancer all have the same address.
+    pub connections_per_client: Option<usize>,
     /// How long a connection may take to send a request's head, idle time before it included:
     /// who sends a byte a minute is cut, and so is who holds a connection for nothing.
     pub head_timeout: Duration,
-    /// The longest head, in bytes.
+    /// The longest head, in bytes. hyper takes at most 100 headers.
     pub head_bytes: usize,
+    /// How long a client may take nothing of its answer before it is cut.
+    pub write_timeout: Duration,
     /// How long the requests under way may take to finish after the stop.
     pub drain: Duration,
 }
@@ -27,9 +37,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            connections: 16_384,
+            connections_per_client: None,
             head_timeout: Duration::from_secs(30),
             head_bytes: 16 * 1_024,
+            write_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(5),
         }
     }
@@ -47,6 +59,8 @@ pub async fn listen(
 ) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let clients = limits.connections_per_client.map(Clients::new);
+    let too_many = too_many();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -54,12 +68,19 @@ pub async fn listen(
     let accepting = async {
         // The semaphore is never closed.
         while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-            let stream = accept(&listener).await;
+            let (stream, address) = accept(&listener).await;
+            let place = clients.as_ref().map(|clients| clients.place(address.ip()));
+            if matches!(place, Some(None)) {
+                // It fits in the buffer of a new socket, or the client must do without.
+                let _ = stream.try_write(&too_many);
+                continue;
+            }
+            let stream = Impatient::new(stream, limits.write_timeout);
             let service = TowerToHyperService::new(router.clone());
             let connection = http.serve_connection(TokioIo::new(stream), service);
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
-                let _slot = slot;
+                let (_slot, _place) = (slot, place);
                 if let Err(error) = connection.await {
                     // The client's doing: it went away, was too slow, or speaks something else.
                     tracing::debug!("connection ended: {error}");
@@ -75,15 +96,25 @@ pub async fn listen(
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// The answer to a connection that its client may not have, which need not have asked yet.
+fn too_many() -> Vec<u8> {
+    let problem = Problem::new(Kind::TooMany, "too many connections from this address");
+    let body = serde_json::to_string(&problem.body()).unwrap_or_default();
+    let length = body.len();
+    let head = "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\n\
+                retry-after: 1\r\nconnection: close\r\ncontent-length:";
+    format!("{head} {length}\r\n\r\n{body}").into_bytes()
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 // Answers are small and whole: waiting for more of them would only delay.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!("TCP_NODELAY: {error}");
                 }
-                return stream;
+                return (stream, address);
             }
             Err(error) => {
                 // A client that was gone already, or no more file descriptors; the latter does

@@ -23,19 +23,20 @@ mod subscription;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use market::CandleSpec;
+use market::{CandleSpec, Day, Interval, Symbol};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
-use speed::Reader;
+use speed::{DayStats, Reader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::Alerts;
+use crate::prices::Seen;
 use crate::sparingly::Sparingly;
 use board::Board;
 use event::Event;
 
-pub(crate) use routes::stream;
+pub(crate) use routes::{__path_stream, stream};
 
 /// Firings that wait to be told. Full means that no more are asked for.
 const FIRINGS_WAITING: usize = 1_024;
@@ -79,6 +80,42 @@ impl Live {
         let topic = topic.to_owned();
         let (told, streams) = (Told::new(), catalogue::STREAMS.gauge());
         (Self { reader, topic, board, stopping, told, streams }, going)
+    }
+}
+
+impl Live {
+    /// How a symbol stands; `None` where the view is behind.
+    pub(crate) fn latest(&self, symbol: &Symbol) -> Option<Option<Seen>> {
+        if !self.board.is_current() {
+            return None;
+        }
+        let Some(slot) = self.board.find(symbol.as_str()) else { return Some(None) };
+        let held = slot.lock();
+        let Some((_, state)) = &held.known else { return Some(None) };
+        let Some(latest) = state.latest else { return Some(None) };
+        let day = state.day.map(|Day { start, candle }| DayStats {
+            start_ms: start,
+            open: candle.open.get(),
+            high: candle.high.get(),
+            low: candle.low.get(),
+            volume: candle.volume,
+        });
+        Some(Some(Seen {
+            symbol: symbol.clone(),
+            price: latest.price.get(),
+            timestamp: latest.stamp.time,
+            volume: latest.volume.get(),
+            day,
+        }))
+    }
+
+    /// The symbols that have traded, in their order; `None` where the view is behind.
+    pub(crate) fn symbols(&self) -> Option<Vec<Symbol>> {
+        self.board.is_current().then(|| self.board.symbols())
+    }
+
+    pub(crate) fn intervals(&self) -> impl Iterator<Item = Interval> {
+        self.board.spec().candles.iter().map(|spec| spec.interval)
     }
 }
 

@@ -1,174 +1,169 @@
+//! The table of routes: a route stands here, with the problems that it can answer, and beside its
+//! handler what it takes and gives (`#[utoipa::path]`). From both come the OpenAPI document, the
+//! routes' metrics and what `/docs` shows; nothing else has to be told of a new route.
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, HeaderName};
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, RETRY_AFTER,
+};
+use axum::http::{HeaderValue, Method};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Json};
-use axum::routing::{get, post};
-use market::Symbol;
-use percent_encoding::percent_decode_str;
-use serde::Serialize;
 use service::Service;
-use speed::{LatestPrice, ReadError};
-use tower_http::limit::RequestBodyLimitLayer;
-use tower_http::timeout::TimeoutLayer;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
-use crate::alert_routes;
-use crate::guard::{BODY_LIMIT, HttpMetrics, guard};
-use crate::problem::Problem;
-use crate::{Alerts, Live, Prices, live};
-
-const HEALTH: &str = "/health";
-const PRICE: &str = "/price/{symbol}";
-const ALERTS: &str = "/alerts";
-const ALERT: &str = "/alerts/{id}";
-const PAUSE: &str = "/alerts/{id}/pause";
-const RESUME: &str = "/alerts/{id}/resume";
-const REARM: &str = "/alerts/{id}/rearm";
-const FIRINGS_OF_ALERT: &str = "/alerts/{id}/firings";
-const FIRINGS: &str = "/firings";
-const STREAM: &str = "/stream";
-const PRICE_PREFIX: &str = "/price/";
+use crate::documentation::{self, Document, fails};
+use crate::guard::{Guard, contain, guard};
+use crate::problem::{self, Kind, Problem};
+use crate::request_id::X_REQUEST_ID;
+use crate::{Alerts, Live, Prices, alert_routes, live, price_routes, probe_routes};
 
 /// A price is old the moment it is sent, and so is a list of alerts.
 pub(crate) const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 
-/// Every route of the gateway, guarded. `timeout` bounds a request from its head to its answer.
+/// An answer shorter than this is sent as it is: it fits in a packet or two.
+const WORTH_COMPRESSING: u64 = 1_024;
+
+/// How long a browser may remember what it was allowed.
+const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
+
+/// How requests are treated, whatever their route.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// From a request's head to its answer.
+    pub request_timeout: Duration,
+    /// The origins whose pages may read answers: none, some, or `*`.
+    pub cors_origins: Vec<String>,
+}
+
+/// Every route of the gateway, guarded.
 pub fn router(
     prices: Arc<Prices>,
     alerts: Arc<Alerts>,
     live: Arc<Live>,
     service: &Service,
-    timeout: Duration,
+    policy: &Policy,
 ) -> Router {
-    let metrics = Arc::new(HttpMetrics::new(&[
-        HEALTH,
-        PRICE,
-        ALERTS,
-        ALERT,
-        PAUSE,
-        RESUME,
-        REARM,
-        FIRINGS_OF_ALERT,
-        FIRINGS,
-        STREAM,
-        "/livez",
-        "/readyz",
-    ]));
-    let of_alerts = Router::new()
-        .route(ALERTS, get(alert_routes::list).post(alert_routes::create))
-        .route(
-            ALERT,
-            get(alert_routes::get).patch(alert_routes::patch).delete(alert_routes::delete),
-        )
-        .route(PAUSE, post(alert_routes::pause))
-        .route(RESUME, post(alert_routes::resume))
-        .route(REARM, post(alert_routes::rearm))
-        .route(FIRINGS_OF_ALERT, get(alert_routes::firings_of_alert))
-        .route(FIRINGS, get(alert_routes::firings))
-        .with_state(alerts);
-    Router::new()
-        .route(HEALTH, get(health))
-        .route(PRICE, get(price))
-        .with_state(prices)
-        .merge(of_alerts)
-        .merge(Router::new().route(STREAM, get(live::stream)).with_state(live))
-        .merge(service::probes(service))
+    let (routes, api) = table(prices, alerts, live, service.clone()).split_for_parts();
+    let guarding = Arc::new(Guard::new(api.paths.paths.keys().cloned()));
+    let mut router = routes
+        .with_state(Arc::new(Document::new(&api)))
         .fallback(no_such_path)
-        .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
-        .layer(from_fn_with_state(metrics, guard))
+        .layer(from_fn_with_state(policy.request_timeout, contain));
+    if !policy.cors_origins.is_empty() {
+        router = router.layer(cors(&policy.cors_origins));
+    }
+    router.layer(from_fn_with_state(guarding, guard))
 }
 
-#[derive(Serialize)]
-struct Health {
-    status: &'static str,
-    service: &'static str,
+/// A line a route. A list is compressed where its client likes, and what is small never.
+fn table(
+    prices: Arc<Prices>,
+    alerts: Arc<Alerts>,
+    live: Arc<Live>,
+    service: Service,
+) -> OpenApiRouter<Arc<Document>> {
+    use Kind::{
+        AlertsAway, AlertsFailed, AlertsLate, AlertsOld, BadBody, BadHeader, BadId, BadQuery,
+        BadSymbol, Conflict, DamagedPrice, Forbidden, NoSuchPath, OtherVersion, PricesAway,
+        Refused, SlowBody, TooMany, Unauthorized, UnknownAlert, UnknownSymbol, UnsupportedBody,
+    };
+    // What any call to the alert service can come to.
+    const CALL: &[Kind] = &[
+        Refused,
+        Unauthorized,
+        Forbidden,
+        UnknownAlert,
+        Conflict,
+        TooMany,
+        AlertsFailed,
+        AlertsOld,
+        AlertsAway,
+        AlertsLate,
+    ];
+    const BODY: &[Kind] = &[BadBody, SlowBody, UnsupportedBody];
+    // Of one alert, by its id.
+    const ONE: &[Kind] = &[BadId, BadQuery];
+
+    const OF_SYMBOL: &[Kind] = &[BadSymbol, BadQuery, UnknownSymbol, PricesAway, DamagedPrice];
+
+    let of_prices = OpenApiRouter::new()
+        .routes(fails(
+            routes!(price_routes::price),
+            &[&[BadSymbol, UnknownSymbol, PricesAway, DamagedPrice]],
+        ))
+        .routes(compressed(fails(
+            routes!(price_routes::prices),
+            &[&[BadQuery, PricesAway, DamagedPrice]],
+        )))
+        .routes(compressed(fails(
+            routes!(price_routes::symbols),
+            &[&[BadQuery, PricesAway, DamagedPrice]],
+        )))
+        .routes(compressed(fails(routes!(price_routes::ticks), &[OF_SYMBOL])))
+        .routes(compressed(fails(routes!(price_routes::candles), &[OF_SYMBOL])))
+        .with_state(prices);
+    let of_streams = OpenApiRouter::new()
+        .routes(fails(routes!(live::stream), &[&[BadQuery, TooMany]]))
+        .with_state(live);
+    let of_alerts = OpenApiRouter::new()
+        .routes(compressed(fails(routes!(alert_routes::list), &[&[BadQuery], CALL])))
+        .routes(fails(routes!(alert_routes::create), &[BODY, CALL]))
+        .routes(fails(routes!(alert_routes::get), &[ONE, CALL]))
+        .routes(fails(routes!(alert_routes::patch), &[ONE, BODY, &[BadHeader, OtherVersion], CALL]))
+        .routes(fails(routes!(alert_routes::delete), &[ONE, CALL]))
+        .routes(fails(routes!(alert_routes::pause), &[ONE, CALL]))
+        .routes(fails(routes!(alert_routes::resume), &[ONE, CALL]))
+        .routes(fails(routes!(alert_routes::rearm), &[ONE, CALL]))
+        .routes(compressed(fails(routes!(alert_routes::firings_of_alert), &[ONE, CALL])))
+        .routes(compressed(fails(routes!(alert_routes::firings), &[&[BadQuery], CALL])))
+        .with_state(alerts);
+    let probes = OpenApiRouter::new()
+        .routes(fails(routes!(probe_routes::health), &[]))
+        .routes(fails(routes!(probe_routes::livez), &[]))
+        .routes(fails(routes!(probe_routes::readyz), &[]))
+        .with_state(service);
+    OpenApiRouter::with_openapi(documentation::about())
+        .merge(of_prices)
+        .merge(of_streams)
+        .merge(of_alerts)
+        .merge(probes)
+        .routes(fails(routes!(documentation::openapi), &[]))
+        .routes(fails(routes!(documentation::page), &[]))
+        .routes(fails(routes!(documentation::file), &[&[NoSuchPath]]))
+        .routes(fails(routes!(problem::of_all), &[]))
+        .routes(fails(routes!(problem::of_one), &[&[NoSuchPath]]))
 }
 
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok", service: "gateway" })
+fn compressed<S: Clone + Send + Sync + 'static>(
+    routes: UtoipaMethodRouter<S>,
+) -> UtoipaMethodRouter<S> {
+    let layer = CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(WORTH_COMPRESSING));
+    routes.layer(layer)
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, X_REQUEST_ID])
+        .expose_headers([ETAG, RETRY_AFTER, X_REQUEST_ID])
+        .max_age(CORS_MAX_AGE);
+    if origins.iter().any(|origin| origin == "*") {
+        return layer.allow_origin(Any);
+    }
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    layer.allow_origin(AllowOrigin::list(origins))
 }
 
 async fn no_such_path() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path")
-}
-
-/// The original's three fields, then what it did not keep.
-#[derive(Serialize)]
-struct PriceBody {
-    symbol: String,
-    price: f64,
-    /// Exchange time, Unix milliseconds.
-    timestamp: i64,
-    volume: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    day: Option<DayBody>,
-}
-
-/// The UTC day of the latest trade.
-#[derive(Serialize)]
-struct DayBody {
-    /// Unix milliseconds.
-    start: i64,
-    open: f64,
-    high: f64,
-    low: f64,
-    volume: f64,
-}
-
-impl From<LatestPrice> for PriceBody {
-    fn from(latest: LatestPrice) -> Self {
-        let day = latest.day.map(|day| DayBody {
-            start: day.start_ms,
-            open: day.open,
-            high: day.high,
-            low: day.low,
-            volume: day.volume,
-        });
-        Self {
-            symbol: latest.symbol.as_str().to_owned(),
-            price: latest.price,
-            timestamp: latest.timestamp,
-            volume: latest.volume,
-            day,
-        }
-    }
-}
-
-async fn price(State(prices): State<Arc<Prices>>, uri: Uri) -> Result<impl IntoResponse, Problem> {
-    let symbol = symbol_of(&uri)?;
-    match prices.latest(&symbol).await {
-        Ok(Some(latest)) => Ok((NO_STORE, Json(PriceBody::from(latest)))),
-        Ok(None) => {
-            let detail = format!("no trade of {symbol} has been seen");
-            Err(Problem::new(StatusCode::NOT_FOUND, detail))
-        }
-        Err(ReadError::Unavailable(_)) => {
-            let detail = "the store of prices is away; try again";
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
-        }
-        Err(ReadError::Foreign { .. }) => {
-            let detail = "what is stored of this symbol is damaged; it has been logged";
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
-        }
-    }
-}
-
-/// The symbol in the path, where `:`, `/` and spaces may be percent-encoded. Decoded here and not
-/// by axum, which passes a `%` that encodes nothing on as it stands.
-fn symbol_of(uri: &Uri) -> Result<Symbol, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
-    let encoded = uri.path().strip_prefix(PRICE_PREFIX).unwrap_or_default();
-    let whole = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
-    if !encoded.split('%').skip(1).all(whole) {
-        return Err(bad("a % in a path must be followed by two hexadecimal digits".to_owned()));
-    }
-    let symbol = percent_decode_str(encoded)
-        .decode_utf8()
-        .map_err(|_| bad("the symbol is not UTF-8".to_owned()))?;
-    Symbol::new(&symbol).map_err(|error| bad(error.to_string()))
+    Problem::new(Kind::NoSuchPath, "there is nothing at this path")
 }

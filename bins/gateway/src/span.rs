@@ -17,7 +17,7 @@ const LONGEST_PATH: usize = 256;
 
 /// The span of a request that this route matched: a child of whatever the client's headers name.
 /// Probes have none: they come every few seconds, and say nothing.
-pub(crate) fn of_request(route: Option<&'static str>, request: &Request) -> Span {
+pub(crate) fn of_request(route: Option<&str>, id: &str, request: &Request) -> Span {
     if matches!(route, Some("/health" | "/livez" | "/readyz")) {
         return Span::none();
     }
@@ -35,6 +35,7 @@ pub(crate) fn of_request(route: Option<&'static str>, request: &Request) -> Span
         http.request.method = method,
         http.route = route,
         http.response.status_code = Empty,
+        gostocks.request_id = id,
         url.path = path.get(..LONGEST_PATH).unwrap_or(path),
         url.scheme = "http",
         otel.status_code = Empty,
@@ -44,9 +45,9 @@ pub(crate) fn of_request(route: Option<&'static str>, request: &Request) -> Span
 }
 
 /// `GET /price/{symbol}`, or the method alone: a path that nothing matched is anyone's to invent.
-struct Name(&'static str, Option<&'static str>);
+struct Name<'a>(&'static str, Option<&'a str>);
 
-impl fmt::Display for Name {
+impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(method, route) = self;
         match route {

@@ -1,14 +1,18 @@
 //! The gateway before an alert service that answers as each test wants it to, over real gRPC.
 
+mod document;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, ETAG, IF_MATCH, RETRY_AFTER};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_MATCH, RETRY_AFTER,
+};
 use axum::http::{HeaderMap, Request};
-use gateway::{Alerts, Prices};
+use gateway::{Alerts, Policy};
 use http_body_util::BodyExt;
 use rpc::alert::v1::alert_service_server::{AlertService, AlertServiceServer};
 use rpc::alert::v1::{
@@ -121,7 +125,9 @@ impl AlertService for Scripted {
         &self,
         request: tonic::Request<GetAlertsRequest>,
     ) -> Result<Response<GetAlertsResponse>, Status> {
-        self.listed.lock().expect("no panic").push(request.into_inner());
+        let request = request.into_inner();
+        let is_long = request.symbol == "MANY";
+        self.listed.lock().expect("no panic").push(request);
         self.next().await?;
         let alert = |id, status: AlertStatus, condition: AlertCondition| Alert {
             id,
@@ -139,6 +145,8 @@ impl AlertService for Scripted {
             alert(1, AlertStatus::Active, AlertCondition::Above),
             alert(i64::MAX, AlertStatus::Triggered, AlertCondition::Below),
         ];
+        let times = if is_long { 500 } else { 1 };
+        let alerts = vec![alerts; times].concat();
         Ok(Response::new(GetAlertsResponse { alerts, next_page_token: "more".to_owned() }))
     }
 
@@ -255,14 +263,22 @@ fn router(alerts: SocketAddr, timeout: Duration) -> Router {
     let reader = speed::Reader::new("127.0.0.1:1", Duration::from_secs(1)).expect("an address");
     let alerts = Alerts::new(&alerts.to_string(), timeout).expect("an address");
     let service = Service::new("gateway", Duration::from_secs(1));
-    gateway::router(Arc::new(Prices::new(reader)), Arc::new(alerts), &service, PATIENCE)
+    let policy = Policy { request_timeout: PATIENCE, cors_origins: Vec::new() };
+    gateway::unfollowed(reader, alerts, &service, &policy)
 }
 
-async fn send(router: &Router, request: Request<Body>) -> (u16, HeaderMap, Value) {
+async fn send(router: &Router, mut request: Request<Body>) -> (u16, HeaderMap, Value) {
+    request.headers_mut().insert("host", "gateway".parse().expect("a value"));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let document = document::document(router).await;
     let response = router.clone().oneshot(request).await.expect("an answer");
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.expect("a body").to_bytes();
-    let body = serde_json::from_slice(&bytes).expect("JSON");
+    let body = match &bytes[..] {
+        [] => Value::Null,
+        bytes => serde_json::from_slice(bytes).expect("JSON"),
+    };
+    document::check(document, method.as_str(), &path, head.status.as_u16(), &body);
     (head.status.as_u16(), head.headers, body)
 }
 
@@ -351,6 +367,27 @@ async fn the_query_says_what_is_listed() {
 }
 
 #[tokio::test]
+async fn a_long_list_is_compressed_where_its_client_likes_and_a_short_one_is_not() {
+    let (address, _serving) = serve(Scripted::new(&[Answer::Well]), "127.0.0.1:0").await;
+    let router = router(address, PATIENCE);
+    for (query, accepted, is_compressed) in [
+        ("?symbol=MANY", "gzip", true),
+        ("?symbol=MANY", "identity", false),
+        ("?symbol=FEW", "gzip", false),
+    ] {
+        let mut request = get(query);
+        let headers = request.headers_mut();
+        headers.insert("host", "gateway".parse().expect("a value"));
+        headers.insert(ACCEPT_ENCODING, accepted.parse().expect("a value"));
+        let response = router.clone().oneshot(request).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        let length = body.collect().await.expect("a body").to_bytes().len();
+        assert_eq!(head.headers.contains_key(CONTENT_ENCODING), is_compressed, "{query}");
+        assert_eq!(length > 100_000, query == "?symbol=MANY" && !is_compressed, "{length}");
+    }
+}
+
+#[tokio::test]
 async fn an_alert_of_any_kind_is_made() {
     let alerts = Scripted::new(&[Answer::Well]);
     let (address, _serving) = serve(alerts.clone(), "127.0.0.1:0").await;
@@ -416,8 +453,7 @@ async fn one_alert_is_read_changed_and_deleted() {
         assert_eq!((status, &body["id"], &body[field]), (200, &json!(5), &value), "{path}");
         assert_eq!(send(&router, request("GET", path, "")).await.0, 405, "{path}");
     }
-    let deleted = router.clone().oneshot(request("DELETE", "/alerts/5", "")).await;
-    assert_eq!(deleted.expect("an answer").status().as_u16(), 204);
+    assert_eq!(send(&router, request("DELETE", "/alerts/5", "")).await.0, 204);
     for id in ["0", "-1", "x", "9223372036854775808", "5%20", "%35"] {
         for (method, path) in
             [("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("GET", "/firings"), ("PATCH", "")]

@@ -22,6 +22,9 @@ struct Server {
     gate: CancellationToken,
 }
 
+/// How long what `/big` answers is: more than any socket buffers.
+const BIG: usize = 64 << 20;
+
 /// `/fast` answers at once; `/slow` when the gate opens.
 async fn start(limits: Limits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -32,7 +35,10 @@ async fn start(limits: Limits) -> Server {
         opened.cancelled().await;
         "slow"
     };
-    let router = Router::new().route("/fast", get(async || "fast")).route("/slow", get(slow));
+    let router = Router::new()
+        .route("/fast", get(async || "fast"))
+        .route("/slow", get(slow))
+        .route("/big", get(async || vec![b'x'; BIG]));
     let task = tokio::spawn(gateway::listen(listener, router, limits, stopping.clone()));
     Server { address, stopping, task, gate }
 }
@@ -144,4 +150,21 @@ async fn a_request_that_does_not_finish_does_not_hold_the_stop() {
     server.stopping.cancel();
     tokio::time::timeout(PATIENCE, server.task).await.expect("ends").expect("ends well");
     assert!(started.elapsed() >= drain);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut() {
+    let write_timeout = Duration::from_millis(200);
+    let server = start(Limits { write_timeout, ..Limits::default() }).await;
+    let mut idle = send(server.address, b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let request = b"GET /big HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut slow = send(server.address, request).await;
+    // Who goes on reading, if slowly, is not.
+    for _ in 0..10 {
+        tokio::time::sleep(write_timeout / 4).await;
+        let mut bytes = vec![0; 1 << 20];
+        slow.read_exact(&mut bytes).await.expect("more of it");
+    }
+    assert!(rest(&mut slow).await.len() > BIG / 2);
+    assert!(rest(&mut idle).await.len() < BIG);
 }

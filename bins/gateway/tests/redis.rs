@@ -18,8 +18,10 @@ struct Gateway {
 impl Gateway {
     fn start(redis: &Server, redis_timeout: &str) -> Self {
         let port = free_port().to_string();
+        let nobody = format!("127.0.0.1:{}", free_port());
         let settings = [
             ("PORT", port.as_str()),
+            ("ALERT_SERVICE_ADDR", &nobody),
             ("REDIS_ADDR", redis.address()),
             ("REDIS_TIMEOUT", redis_timeout),
             ("REQUEST_TIMEOUT", "60s"),
@@ -86,13 +88,21 @@ fn a_price_is_served_under_every_spelling_of_its_symbol() {
     ] {
         let expected = json!({
             "symbol": symbol, "price": 150.25, "timestamp": 1_700_000_000_000_i64,
-            "volume": 0.25, "day": day,
+            "volume": 0.25, "day": day, "stale": true,
         });
-        assert_eq!(gateway.get(&format!("/price/{path}")), (200, expected), "{path}");
+        let (status, mut found) = gateway.get(&format!("/price/{path}"));
+        let age = found.as_object_mut().and_then(|found| found.remove("age_ms"));
+        assert!(age.is_some_and(|age| age.as_i64() > Some(0)), "{path}");
+        assert_eq!((status, found), (200, expected), "{path}");
     }
     let (status, body) = gateway.get("/price/msft");
     assert_eq!((status, &body["detail"]), (404, &json!("no trade of MSFT has been seen")));
-    assert_eq!(gateway.get("/readyz").0, 200);
+    // It is ready without the alert service, and says so.
+    let degraded = json!({
+        "status": "ready", "service": "gateway", "missing": {},
+        "degraded": {"alert": "does not answer"},
+    });
+    eventually(PATIENCE, "degraded", || gateway.get("/readyz") == (200, degraded.clone()));
 
     let served =
         r#"gostocks_http_requests_total{method="GET",route="/price/{symbol}",status="200"}"#;
@@ -102,6 +112,7 @@ fn a_price_is_served_under_every_spelling_of_its_symbol() {
     assert_eq!(exit, Exit::Code(0));
     let log = gateway.program.log();
     assert!(log.contains(r#""path":"/price/%41apl""#) && !log.contains("secret"), "{log}");
+    assert!(log.contains(r#""request_id":""#), "{log}");
 }
 
 #[test]
@@ -125,6 +136,7 @@ fn while_redis_is_away_the_answer_is_503_in_time_and_then_the_price_again() {
     assert_eq!(gateway.get("/price/AAPL").0, 200);
     redis.stop();
     eventually(PATIENCE, "not ready", || gateway.get("/readyz").0 == 503);
+    assert_eq!(gateway.get("/readyz").1["missing"], json!({"redis": "does not answer"}));
     for _ in 0..3 {
         let started = Instant::now();
         let (status, body) = gateway.get("/price/AAPL");

@@ -1,6 +1,8 @@
 //! A table of requests, good and bad, each with its answer. Redis and the alert service are away:
 //! what a request is worth is decided before they are asked.
 
+mod document;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{Request, Response};
-use gateway::{Alerts, Prices};
+use gateway::{Alerts, Policy};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use service::Service;
@@ -18,8 +20,8 @@ fn router_at(redis: &str, redis_timeout: Duration, request_timeout: Duration) ->
     let reader = speed::Reader::new(redis, redis_timeout).expect("an address");
     let alerts = Alerts::new("127.0.0.1:1", Duration::from_secs(3)).expect("an address");
     let service = Service::new("gateway", Duration::from_secs(1));
-    let (prices, alerts) = (Arc::new(Prices::new(reader)), Arc::new(alerts));
-    gateway::router(prices, alerts, &service, request_timeout)
+    let policy = Policy { request_timeout, cors_origins: Vec::new() };
+    gateway::unfollowed(reader, alerts, &service, &policy)
 }
 
 async fn answer(request: Request<Body>) -> (Response<()>, Value) {
@@ -27,12 +29,16 @@ async fn answer(request: Request<Body>) -> (Response<()>, Value) {
     answer_of(router, request).await
 }
 
-async fn answer_of(router: Router, request: Request<Body>) -> (Response<()>, Value) {
+async fn answer_of(router: Router, mut request: Request<Body>) -> (Response<()>, Value) {
+    request.headers_mut().insert("host", "gateway".parse().expect("a value"));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let document = document::document(&router).await;
     let response = router.oneshot(request).await.expect("an answer");
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.expect("a body").to_bytes();
     let text = String::from_utf8_lossy(&bytes);
     let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {text:?}"));
+    document::check(document, method.as_str(), &path, head.status.as_u16(), &body);
     (Response::from_parts(head, ()), body)
 }
 
@@ -40,14 +46,15 @@ fn request(method: &str, path: &str) -> Request<Body> {
     Request::builder().method(method).uri(path).body(Body::empty()).expect("a request")
 }
 
-async fn check_problem(request: Request<Body>, status: u16, title: &str, detail: &str) {
+/// `document::check` holds its title and status to the catalogue.
+async fn check_problem(request: Request<Body>, status: u16, kind: &str, detail: &str) {
     let what = format!("{} {}", request.method(), request.uri());
     let (head, body) = answer(request).await;
     assert_eq!(head.status(), status, "{what}: {body}");
     assert_eq!(head.headers()[CONTENT_TYPE], "application/problem+json", "{what}");
-    let expected =
-        json!({"type": "about:blank", "title": title, "status": status, "detail": detail});
-    assert_eq!(body, expected, "{what}");
+    let found = (&body["type"], &body["detail"]);
+    assert_eq!(found, (&json!(format!("/problems/{kind}")), &json!(detail)), "{what}");
+    assert_eq!(body.as_object().map(|members| members.len()), Some(4), "{what}: {body}");
     assert_eq!(head.headers().contains_key(RETRY_AFTER), status == 503, "{what}");
 }
 
@@ -82,7 +89,7 @@ async fn a_path_that_is_not_there_is_404() {
         "/..%2f..%2fetc%2fpasswd",
     ] {
         let detail = "there is nothing at this path";
-        check_problem(request("GET", path), 404, "Not Found", detail).await;
+        check_problem(request("GET", path), 404, "no-such-path", detail).await;
     }
 }
 
@@ -109,7 +116,7 @@ async fn a_bad_symbol_is_400() {
         (&"%C3%A9".repeat(33), long),
     ] {
         let request = request("GET", &format!("/price/{symbol}"));
-        check_problem(request, 400, "Bad Request", detail).await;
+        check_problem(request, 400, "bad-symbol", detail).await;
     }
 }
 
@@ -132,7 +139,7 @@ async fn while_redis_is_away_a_good_symbol_is_503() {
     ] {
         let detail = "the store of prices is away; try again";
         let request = request("GET", &format!("/price/{symbol}"));
-        check_problem(request, 503, "Service Unavailable", detail).await;
+        check_problem(request, 503, "prices-away", detail).await;
     }
 }
 
@@ -141,7 +148,7 @@ async fn check_method(method: &str, path: &str, allowed: &str) {
     assert_eq!(head.headers()[ALLOW], allowed, "{method} {path}");
     let detail =
         format!("this path does not answer {method}; the Allow header has what it answers");
-    check_problem(request(method, path), 405, "Method Not Allowed", &detail).await;
+    check_problem(request(method, path), 405, "method-not-allowed", &detail).await;
 }
 
 #[tokio::test]
@@ -154,7 +161,8 @@ async fn a_method_that_a_path_does_not_have_is_405_with_those_that_it_has() {
     for method in ["PUT", "PATCH", "DELETE", "OPTIONS"] {
         check_method(method, "/alerts", "GET,HEAD,POST").await;
     }
-    check_problem(request("BREW", "/pot"), 404, "Not Found", "there is nothing at this path").await;
+    check_problem(request("BREW", "/pot"), 404, "no-such-path", "there is nothing at this path")
+        .await;
 }
 
 #[tokio::test]
@@ -167,6 +175,7 @@ async fn a_request_that_takes_too_long_is_503() {
     let (head, body) = answer_of(router, request).await;
     assert_eq!(head.status(), 503);
     assert_eq!(head.headers()[RETRY_AFTER], "1");
+    assert_eq!(body["type"], "/problems/too-late");
     assert_eq!(body["detail"], "the request took too long; try again");
 }
 
@@ -182,7 +191,7 @@ async fn a_body_past_the_limit_is_413() {
             .body(Body::empty())
             .expect("a request");
         let detail = "the body is longer than 65536 bytes";
-        check_problem(request, 413, "Payload Too Large", detail).await;
+        check_problem(request, 413, "body-too-long", detail).await;
     }
 }
 
@@ -243,7 +252,7 @@ async fn a_body_that_is_not_json_by_its_headers_is_415() {
         ),
         (("content-encoding", "gzip"), "the body must not be compressed"),
     ] {
-        check_problem(post(GOOD, &[header]), 415, "Unsupported Media Type", detail).await;
+        check_problem(post(GOOD, &[header]), 415, "unsupported-body", detail).await;
     }
 }
 
@@ -255,9 +264,9 @@ async fn while_the_alert_service_is_away_good_calls_are_503() {
         &[("content-type", "application/json")],
         &[("content-type", "Application/JSON; charset=utf-8"), ("content-encoding", "identity")],
     ] {
-        check_problem(post(GOOD, headers), 503, "Service Unavailable", detail).await;
+        check_problem(post(GOOD, headers), 503, "alert-service-away", detail).await;
     }
-    check_problem(request("GET", "/alerts"), 503, "Service Unavailable", detail).await;
+    check_problem(request("GET", "/alerts"), 503, "alert-service-away", detail).await;
 }
 
 #[tokio::test]
@@ -271,6 +280,6 @@ async fn a_bad_query_is_400() {
         ("limit=ten", "limit must be a whole number from 1 to 10000"),
     ] {
         let request = request("GET", &format!("/alerts?{query}"));
-        check_problem(request, 400, "Bad Request", detail).await;
+        check_problem(request, 400, "bad-query", detail).await;
     }
 }

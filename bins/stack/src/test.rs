@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use servers::install::{Purpose, install};
+use servers::install::{Purpose, install, python};
 use servers::kafka::Distribution;
 use servers::{Lifetime, Running, cargo, kafka, port};
 
@@ -17,6 +17,8 @@ use crate::ui::Ui;
 const BUF: &str = "@bufbuild/buf@1.75.0";
 /// What Grafana takes for a dashboard, as types, and what checks them.
 const GRAFANA_TYPES: [&str; 2] = ["@grafana/grafana-foundation-sdk@0.0.21", "typescript@5.9.3"];
+/// What asks the gateway all that its OpenAPI document allows and forbids.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All that CI runs, cheapest first; the first failure ends it.
@@ -27,7 +29,12 @@ pub(crate) fn run(paths: &Paths, options: &Test) -> anyhow::Result<ExitCode> {
         install(Purpose::Test, &paths.cache, &|what| ui.say(what))?;
         Distribution::install(&paths.cache)?;
         npm_install(&buf_folder(&paths.cache), &[BUF])?;
-        npm_install(&paths.cache.join("grafana-types"), &GRAFANA_TYPES)
+        npm_install(&paths.cache.join("grafana-types"), &GRAFANA_TYPES)?;
+        if options.all {
+            // What the test looks for: see `testkit::schemathesis`.
+            pip_install(&paths.cache.join("schemathesis"), &[SCHEMATHESIS])?;
+        }
+        Ok(())
     })?;
     step("formatting", || run_cargo(paths, &["fmt", "--all", "--check"]))?;
     step("proto", || {
@@ -116,6 +123,28 @@ fn buf(cache: &Path) -> PathBuf {
 
 /// Puts exactly these packages, each with its version, in `folder`, unless they are there.
 fn npm_install(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    install_once(folder, packages, || {
+        let arguments = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix"];
+        quietly(Command::new("npm").args(arguments).arg(folder).args(packages))
+    })
+}
+
+/// As [`npm_install`], of Python's packages: `folder` becomes a virtual environment.
+fn pip_install(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    install_once(folder, packages, || {
+        let python = python().context("there is no Python 3")?;
+        quietly(Command::new(python).args(["-m", "venv"]).arg(folder))?;
+        let arguments = ["install", "--quiet", "--disable-pip-version-check"];
+        quietly(Command::new(folder.join("bin/pip")).args(arguments).args(packages))
+    })
+}
+
+/// Fills `folder` from nothing, unless it was filled with the same before.
+fn install_once(
+    folder: &Path,
+    packages: &[&str],
+    fill: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let (stamp, wanted) = (folder.join("installed"), packages.join(" "));
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
@@ -124,16 +153,18 @@ fn npm_install(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
         fs::remove_dir_all(folder)?;
     }
     fs::create_dir_all(folder)?;
-    let output = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix"])
-        .arg(folder)
-        .args(packages)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start npm")?;
-    if !output.status.success() {
-        bail!("npm could not fetch {wanted}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
+    fill().with_context(|| format!("cannot fetch {wanted}"))?;
     fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+/// Runs a command whose output is of interest only where it fails.
+fn quietly(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {program}"))?;
+    if !output.status.success() {
+        bail!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
     Ok(())
 }

@@ -108,6 +108,12 @@ const REQUIREMENTS: &[Requirement] = &[
         packages: &["python3", "python3-websockets", "python3-protobuf"],
     },
     Requirement {
+        what: "Python's venv, into which schemathesis is fetched",
+        purpose: Purpose::Test,
+        present: |_| python().is_some_and(|python| has_modules(&python, "ensurepip, venv")),
+        packages: &["python3-venv"],
+    },
+    Requirement {
         what: "Node's npm, which fetches buf",
         purpose: Purpose::Test,
         present: |_| find_program("npm").is_some(),
@@ -131,15 +137,20 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// a version manager puts in PATH.
 pub fn python() -> Option<PathBuf> {
     let candidates = [Some(PathBuf::from("/usr/bin/python3")), find_program("python3")];
-    candidates.into_iter().flatten().find(|python| {
-        Command::new(python)
-            .args(["-c", "import websockets, google.protobuf"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    })
+    candidates
+        .into_iter()
+        .flatten()
+        .find(|python| has_modules(python, "websockets, google.protobuf"))
+}
+
+fn has_modules(python: &Path, modules: &str) -> bool {
+    Command::new(python)
+        .args(["-c", &format!("import {modules}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// A program of that name in PATH.

@@ -116,6 +116,12 @@ impl Service {
         self.life.readiness.register(component)
     }
 
+    /// Registers a component without which the program is ready and does less: while it is away
+    /// `/readyz` names it under `degraded`, and stays 200.
+    pub fn helped_by(&self, component: &'static str) -> ReadyFlag {
+        self.life.readiness.register_helpful(component)
+    }
+
     pub(crate) fn readiness(&self) -> &Arc<Readiness> {
         &self.life.readiness
     }

@@ -144,6 +144,27 @@ pub(crate) fn collector(value: &str) -> Result<String, String> {
     }
 }
 
+/// Origins of web pages, as browsers send them, separated by commas: `https://desk.example`, or `*`
+/// for any.
+///
+/// # Errors
+/// Names the entry that is no origin.
+pub fn origins(value: &str) -> Result<Vec<String>, String> {
+    let is_origin = |origin: &str| {
+        let (scheme, rest) = origin.split_once("://").unwrap_or_default();
+        let with_port =
+            host_and_port(rest).is_some() || host_and_port(&format!("{rest}:1")).is_some();
+        matches!(scheme, "http" | "https") && with_port
+    };
+    let origins: Vec<&str> = value.split(',').map(str::trim).collect();
+    match origins.iter().find(|origin| **origin != "*" && !is_origin(origin)) {
+        Some(bad) => {
+            expected("* or origins such as https://desk.example, separated by commas", bad)
+        }
+        None => Ok(origins.into_iter().map(str::to_ascii_lowercase).collect()),
+    }
+}
+
 /// A part of all: 0 is none, 1 is all.
 ///
 /// # Errors

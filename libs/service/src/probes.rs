@@ -6,24 +6,29 @@ use serde_json::json;
 
 use crate::Service;
 
-/// `/livez`: the process answers. `/readyz`: all its components work and it is not stopping, or
-/// 503 with what is missing. For a program's own port too.
-pub fn probes(service: &Service) -> Router {
-    let name = service.name();
-    let service = service.clone();
+/// `/livez` and `/readyz`, as the two functions below answer them.
+pub(crate) fn probes(service: &Service) -> Router {
+    let (live, ready) = (service.clone(), service.clone());
     Router::new()
-        .route("/livez", get(async move || Json(json!({"status": "ok", "service": name}))))
-        .route("/readyz", get(async move || readyz(&service)))
+        .route("/livez", get(async move || livez(&live)))
+        .route("/readyz", get(async move || readyz(&ready)))
 }
 
-fn readyz(service: &Service) -> Response {
-    let missing = service.readiness().missing();
+/// The process answers. For a program's own port, too.
+pub fn livez(service: &Service) -> Response {
+    Json(json!({"status": "ok", "service": service.name()})).into_response()
+}
+
+/// All components that must work do, and the program is not stopping; or 503 with what is missing.
+/// What is away and can be done without stands under `degraded` in both cases.
+pub fn readyz(service: &Service) -> Response {
+    let (missing, degraded) = (service.readiness().missing(), service.readiness().degraded());
     let (code, status) = if missing.is_empty() {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
-    let body = json!({"status": status, "service": service.name(), "missing": missing});
+    let body = json!({"status": status, "service": service.name(), "missing": missing, "degraded": degraded});
     (code, Json(body)).into_response()
 }
 
@@ -47,7 +52,7 @@ mod tests {
     #[tokio::test]
     async fn readiness_follows_the_flags_and_the_stop() {
         let service = Service::new("echo", std::time::Duration::ZERO);
-        let answer = |status: &str, missing: serde_json::Value| json!({"status": status, "service": "echo", "missing": missing});
+        let answer = |status: &str, missing: serde_json::Value| json!({"status": status, "service": "echo", "missing": missing, "degraded": {}});
         check(&service, "/readyz", 503, answer("not ready", json!({"service": "starting"}))).await;
         let redis = service.ready("redis");
         check(&service, "/readyz", 503, answer("not ready", json!({"redis": "starting"}))).await;

@@ -1,7 +1,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use crate::scratch::workspace;
+use crate::scratch::{cache, workspace};
 
 const REPLAY: &str = "btcusdt-2021-01-08.ndjson";
 
@@ -21,6 +21,17 @@ pub fn replay_file() -> Option<PathBuf> {
 /// Whether to run what takes longer, as `cargo stack test --all` does.
 pub fn all_tests() -> bool {
     env::var_os("GOSTOCKS_TEST_ALL").is_some_and(|value| value == "1")
+}
+
+/// schemathesis, which `cargo stack test --all` puts beside Kafka's jars. Where it is absent, says
+/// that the test skips.
+pub fn schemathesis() -> Option<PathBuf> {
+    let program = cache().join("schemathesis/bin/st");
+    if program.is_file() {
+        return Some(program);
+    }
+    eprintln!("skipped: no {} (`cargo stack test --all` installs it)", program.display());
+    None
 }
 
 /// A Python with the modules `websockets` and `google.protobuf`.

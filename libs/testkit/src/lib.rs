@@ -26,7 +26,7 @@ mod wishes;
 pub use alerts::{Alerts, Change};
 pub use build::binary;
 pub use collector::{Collector, ExportedSpan};
-pub use fixtures::{all_tests, python, replay_file};
+pub use fixtures::{all_tests, python, replay_file, schemathesis};
 pub use kafka::{Kafka, Record, kafka, private_kafka};
 pub use pipeline::Pipeline;
 pub use postgresql::{Postgresql, postgresql, private_postgresql};

@@ -48,21 +48,22 @@ fn each_request_gets_its_answer() {
     assert_eq!(way.get("/health"), Some((200, json!({"status": "ok", "service": "gateway"}))));
 
     let long = format!("/price/{}", "A".repeat(65));
-    for (path, status, title) in [
-        ("/price/MSFT", 404, "Not Found"),
-        ("/price/IC+MARKETS:1", 404, "Not Found"),
-        ("/price/A/B", 404, "Not Found"),
-        ("/price/", 404, "Not Found"),
-        ("/", 404, "Not Found"),
-        ("/price/100%", 400, "Bad Request"),
-        ("/price/%zz", 400, "Bad Request"),
-        ("/price/%FF", 400, "Bad Request"),
-        ("/price/A%00", 400, "Bad Request"),
-        ("/price/A%0AB", 400, "Bad Request"),
-        (&long, 400, "Bad Request"),
+    for (path, status, kind) in [
+        ("/price/MSFT", 404, "unknown-symbol"),
+        ("/price/IC+MARKETS:1", 404, "unknown-symbol"),
+        ("/price/A/B", 404, "no-such-path"),
+        ("/price/", 404, "no-such-path"),
+        ("/", 404, "no-such-path"),
+        ("/price/100%", 400, "bad-symbol"),
+        ("/price/%zz", 400, "bad-symbol"),
+        ("/price/%FF", 400, "bad-symbol"),
+        ("/price/A%00", 400, "bad-symbol"),
+        ("/price/A%0AB", 400, "bad-symbol"),
+        (&long, 400, "bad-symbol"),
     ] {
         let (found, body) = way.get(path).expect("an answer");
-        assert_eq!((found, &body["title"]), (status, &json!(title)), "{path}: {body}");
+        let kind = json!(format!("/problems/{kind}"));
+        assert_eq!((found, &body["type"]), (status, &kind), "{path}: {body}");
         assert_eq!(body["status"], status, "{path}");
         assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{path}");
     }

@@ -1,13 +1,12 @@
-//! The one place where a gRPC status becomes an HTTP status.
+//! The one place where a gRPC status becomes a problem, and so an HTTP status.
 
 use std::error::Error;
 use std::fmt;
 use std::iter::successors;
 
-use axum::http::StatusCode;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 /// A call that was not answered well, as the gateway understands it.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl Refusal {
         let Some(source) = status.source() else {
             let code = status.code();
             // A service that lost its database in the middle of a commit does not know, either.
-            return Self { code, message, may_be_done: http_status(code).is_server_error() };
+            return Self { code, message, may_be_done: kind_of(code).status().is_server_error() };
         };
         if causes(source).any(|error| error.is::<TimeoutExpired>()) {
             return Self::late();
@@ -46,7 +45,7 @@ impl Refusal {
 
     /// Whether it says something of the service, not of the request.
     pub(crate) fn is_the_services(&self) -> bool {
-        http_status(self.code).is_server_error()
+        kind_of(self.code).status().is_server_error()
     }
 
     /// Whether it is a request's field that is refused.
@@ -59,24 +58,24 @@ impl Refusal {
         if !self.may_be_done {
             return self.into();
         }
-        let status = http_status(self.code);
-        let what = match status {
+        let kind = kind_of(self.code);
+        let what = match kind {
             // Not "try again".
-            StatusCode::SERVICE_UNAVAILABLE => "the alert service could not finish the call",
-            status => detail(status),
+            Kind::AlertsAway => "the alert service could not finish the call",
+            kind => detail(kind),
         };
-        Problem::new(status, format!("{what}; {effect}"))
+        Problem::new(kind, format!("{what}; {effect}"))
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let status = http_status(refusal.code);
+        let kind = kind_of(refusal.code);
         // What a service says of its own trouble is for the log.
-        if status.is_client_error() && !refusal.message.is_empty() {
-            return Self::new(status, refusal.message);
+        if kind.status().is_client_error() && !refusal.message.is_empty() {
+            return Self::new(kind, refusal.message);
         }
-        Self::new(status, detail(status))
+        Self::new(kind, detail(kind))
     }
 }
 
@@ -94,29 +93,29 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 /// As `google/rpc/code.proto` maps them, but for two. CANCELLED: its 499 means that the client went
 /// away, and here the client is still waiting; it was the service that let go. FAILED_PRECONDITION:
 /// the request is a good one, and at odds with the state that the alert is in.
-fn http_status(code: Code) -> StatusCode {
+fn kind_of(code: Code) -> Kind {
     match code {
-        Code::Ok => StatusCode::OK,
-        Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => StatusCode::CONFLICT,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Cancelled | Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::InvalidArgument | Code::OutOfRange => Kind::Refused,
+        Code::Unauthenticated => Kind::Unauthorized,
+        Code::PermissionDenied => Kind::Forbidden,
+        Code::NotFound => Kind::UnknownAlert,
+        Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => Kind::Conflict,
+        Code::ResourceExhausted => Kind::TooMany,
+        Code::Unimplemented => Kind::AlertsOld,
+        Code::Cancelled | Code::Unavailable => Kind::AlertsAway,
+        Code::DeadlineExceeded => Kind::AlertsLate,
+        // An error that is none is a mistake, too.
+        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Kind::AlertsFailed,
     }
 }
 
-fn detail(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE => "the alert service is away; try again",
-        StatusCode::GATEWAY_TIMEOUT => "the alert service did not answer in time",
-        StatusCode::TOO_MANY_REQUESTS => "the alert service is busy; try again",
-        StatusCode::NOT_IMPLEMENTED => "the alert service does not know this call",
-        _ if status.is_client_error() => "the alert service refused the request",
+fn detail(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AlertsAway => "the alert service is away; try again",
+        Kind::AlertsLate => "the alert service did not answer in time",
+        Kind::TooMany => "the alert service is busy; try again",
+        Kind::AlertsOld => "the alert service does not know this call",
+        kind if kind.status().is_client_error() => "the alert service refused the request",
         _ => "the alert service failed",
     }
 }
@@ -130,10 +129,10 @@ mod tests {
     fn every_code_has_its_http_status() {
         // In the order of their numbers.
         let statuses =
-            [200, 503, 500, 400, 504, 404, 409, 403, 429, 409, 409, 400, 501, 500, 503, 500, 401];
+            [500, 503, 500, 400, 504, 404, 409, 403, 429, 409, 409, 400, 501, 500, 503, 500, 401];
         for (code, status) in statuses.into_iter().enumerate() {
             let code = Code::from_i32(i32::try_from(code).expect("small"));
-            assert_eq!(http_status(code), status, "{code:?}");
+            assert_eq!(kind_of(code).status(), status, "{code:?}");
             let problem = Problem::from(Refusal::new(&Status::new(code, "why")));
             assert_eq!(problem.into_response().status(), status, "{code:?}");
         }

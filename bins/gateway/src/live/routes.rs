@@ -2,44 +2,64 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use market::Symbol;
-use url::form_urlencoded;
 
 use crate::live::catch_up::{CatchUp, standing};
 use crate::live::cursor::Cursor;
 use crate::live::event::{Kind, Kinds};
 use crate::live::sse::EventStream;
-use crate::live::subscription::{MOST_SYMBOLS, Subscription};
+use crate::live::subscription::Subscription;
 use crate::live::{Counted, Live};
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
+use crate::query::{Query, bad_query};
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// `GET /stream?symbols=A,B&kinds=price,tick,candle,firing`. Where it goes on is said by the header
-/// `Last-Event-ID`, or, for a first connection, by `last_event_id` in the query.
+/// Follow symbols, live
+///
+/// Server-sent events. It begins with how everything stands, and then `ready`. Events `price` and
+/// `candle` are states: a client that reads slowly is given the newest of each. `tick` and `firing`
+/// are given each, in order. A client that was cut off goes on with the id of the last event, and is
+/// told of each once; `gap` says that something is no longer kept. After `bye`, come back.
+#[utoipa::path(
+    get, path = "/stream", tag = "prices",
+    params(
+        ("symbols" = String, Query, description = "1 to 1,000, separated by commas",
+            example = "AAPL,MSFT"),
+        ("kinds" = Option<String>, Query,
+            description = "Of price, tick, candle, firing; price alone where absent",
+            pattern = r"^(price|tick|candle|firing)(,(price|tick|candle|firing))*$",
+            example = "price,firing"),
+        ("last_event_id" = Option<String>, Query,
+            description = "For a first connection, what Last-Event-ID says on the next ones"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Of the last event received"),
+    ),
+    responses((status = 200, description = "Events", content_type = "text/event-stream",
+        body = String))
+)]
 pub(crate) async fn stream(
     State(live): State<Arc<Live>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let query = Asked::parse(uri.query().unwrap_or_default())?;
+    let query = Asked::of(&uri)?;
     let from = match headers.get(LAST_EVENT_ID) {
-        Some(id) => Some(id.to_str().unwrap_or_default().to_owned()),
+        Some(id) => id.to_str().unwrap_or("not ASCII").to_owned(),
         None => query.last_event_id,
     };
-    let from = match from.filter(|id| !id.is_empty()) {
-        Some(id) => {
-            Some(Cursor::parse(&id).ok_or_else(|| bad("Last-Event-ID is no id of a stream's"))?)
-        }
-        None => None,
+    let from = match &*from {
+        "" => None,
+        id => Some(Cursor::parse(id).ok_or_else(|| {
+            bad_query("last_event_id, or Last-Event-ID, must be an id that a stream gave")
+        })?),
     };
     let subscribed =
         Subscription::new(&live.board, &query.symbols, query.kinds, live.stopping.clone());
     let Ok((subscription, base)) = subscribed else {
-        let detail = "too many symbols are asked for that nobody trades";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+        let detail = "too many symbols are followed that nobody trades; try again";
+        return Err(Problem::new(problem::Kind::TooMany, detail));
     };
     let (mut catch_up, mut first) = (None, Bytes::new());
     match from {
@@ -58,49 +78,27 @@ pub(crate) async fn stream(
     Ok(EventStream { subscription, catch_up, first, told, counted }.response())
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail)
-}
-
 /// What a client asks for.
 #[derive(Debug)]
 struct Asked {
     symbols: Vec<Symbol>,
     kinds: Kinds,
-    last_event_id: Option<String>,
+    last_event_id: String,
 }
 
 impl Asked {
-    fn parse(query: &str) -> Result<Self, Problem> {
-        let (mut symbols, mut kinds, mut last_event_id) = (Vec::new(), Vec::new(), None);
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
-                "symbols" => {
-                    for name in value.split(',').filter(|name| !name.is_empty()) {
-                        let symbol = Symbol::new(name);
-                        symbols.push(symbol.map_err(|error| bad(format!("symbols: {error}")))?);
-                    }
-                }
-                "kinds" => {
-                    for name in value.split(',').filter(|name| !name.is_empty()) {
-                        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
-                        kinds.push(kind.ok_or_else(|| {
-                            bad("kinds must be some of price, tick, candle, firing")
-                        })?);
-                    }
-                }
-                "last_event_id" => last_event_id = Some(value.into_owned()),
-                _ => {}
-            }
-        }
-        symbols.sort_unstable();
-        symbols.dedup();
-        if symbols.is_empty() || symbols.len() > MOST_SYMBOLS {
-            return Err(bad(format!("symbols must name 1 to {MOST_SYMBOLS}, separated by commas")));
-        }
+    fn of(uri: &Uri) -> Result<Self, Problem> {
+        let query = Query::of(uri);
+        let kinds = query.value("kinds");
+        let kinds = kinds.split(',').filter(|name| !name.is_empty()).map(|name| {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
+            kind.ok_or_else(|| bad_query("kinds must be some of price, tick, candle, firing"))
+        });
+        let mut kinds: Vec<Kind> = kinds.collect::<Result<_, _>>()?;
         if kinds.is_empty() {
             kinds.push(Kind::Price);
         }
-        Ok(Self { symbols, kinds: Kinds::of(&kinds), last_event_id })
+        let last_event_id = query.value("last_event_id");
+        Ok(Self { symbols: query.symbols()?, kinds: Kinds::of(&kinds), last_event_id })
     }
 }

@@ -10,9 +10,6 @@ use crate::live::board::{Base, Board, TooMany};
 use crate::live::event::{Event, Kinds, Order};
 use crate::live::slot::{Slot, Watcher};
 
-/// Symbols of one client at most.
-pub(crate) const MOST_SYMBOLS: usize = 1_000;
-
 /// Events that are taken at once at most: what is left is taken when these have been sent.
 const AT_ONCE: usize = 256;
 

@@ -1,0 +1,340 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::{IntoResponse, Json};
+use market::{Interval, Symbol};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use speed::{CandleRange, ReadError};
+use utoipa::ToSchema;
+
+use crate::Prices;
+use crate::prices::Seen;
+use crate::problem::{Kind, Problem};
+use crate::query::{Query, bad_query};
+use crate::routes::NO_STORE;
+
+const PRICE_PREFIX: &str = "/price/";
+const TICKS_PREFIX: &str = "/ticks/";
+const CANDLES_PREFIX: &str = "/candles/";
+
+/// The original's three fields, then what it did not keep.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Price)]
+pub(crate) struct PriceBody {
+    #[schema(example = "AAPL")]
+    symbol: String,
+    /// Of the latest trade.
+    #[schema(example = 150.25)]
+    price: f64,
+    /// When the exchange says that it happened, in Unix milliseconds.
+    #[schema(example = 1_700_000_000_000_i64)]
+    timestamp: i64,
+    volume: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    day: Option<DayBody>,
+    /// How long ago that trade was when this was answered, by the gateway's clock.
+    age_ms: i64,
+    /// Whether that is longer than `STALE_AFTER`: a market is closed, or a feed stalls.
+    stale: bool,
+}
+
+/// The UTC day of the latest trade.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Day)]
+pub(crate) struct DayBody {
+    /// Unix milliseconds.
+    start: i64,
+    open: f64,
+    high: f64,
+    low: f64,
+    volume: f64,
+}
+
+impl PriceBody {
+    fn new(latest: Seen, stale_after: Duration) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let age_ms = now.saturating_sub(latest.timestamp).max(0);
+        let day = latest.day.map(|day| DayBody {
+            start: day.start_ms,
+            open: day.open,
+            high: day.high,
+            low: day.low,
+            volume: day.volume,
+        });
+        Self {
+            symbol: latest.symbol.as_str().to_owned(),
+            price: latest.price,
+            timestamp: latest.timestamp,
+            volume: latest.volume,
+            day,
+            age_ms,
+            stale: age_ms as u128 > stale_after.as_millis(),
+        }
+    }
+}
+
+/// The latest price of a symbol
+#[utoipa::path(
+    get, path = "/price/{symbol}", tag = "prices",
+    params(("symbol" = String, Path,
+        description = "As the feed spells it, in upper or lower case: 1 to 64 bytes of UTF-8 \
+                       without control characters; percent-encode spaces and slashes",
+        min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$",
+        example = "AAPL")),
+    responses((status = 200, description = "The latest trade and its day", body = PriceBody))
+)]
+pub(crate) async fn price(
+    State(prices): State<Arc<Prices>>,
+    uri: Uri,
+) -> Result<impl IntoResponse, Problem> {
+    let symbol = symbol_in(&uri, PRICE_PREFIX)?;
+    let latest = prices.latest(&symbol).await.map_err(unread)?;
+    let latest = latest.ok_or_else(|| unknown(&symbol))?;
+    Ok((NO_STORE, Json(PriceBody::new(latest, prices.stale_after()))))
+}
+
+fn unread(error: ReadError) -> Problem {
+    match error {
+        ReadError::Unavailable(_) => {
+            Problem::new(Kind::PricesAway, "the store of prices is away; try again")
+        }
+        ReadError::Foreign { .. } => {
+            let detail = "what is stored of this symbol is damaged; it has been logged";
+            Problem::new(Kind::DamagedPrice, detail)
+        }
+    }
+}
+
+fn unknown(symbol: &Symbol) -> Problem {
+    Problem::new(Kind::UnknownSymbol, format!("no trade of {symbol} has been seen"))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = PriceList)]
+pub(crate) struct PricesBody {
+    prices: Vec<PriceBody>,
+    count: usize,
+    /// Those of which no trade has been seen.
+    unknown: Vec<String>,
+}
+
+/// The latest prices of several symbols
+#[utoipa::path(
+    get, path = "/prices", tag = "prices",
+    params(("symbols" = String, Query, description = "1 to 1,000, separated by commas",
+        example = "AAPL,MSFT")),
+    responses((status = 200, description = "In the order of their symbols", body = PricesBody))
+)]
+pub(crate) async fn prices(
+    State(prices): State<Arc<Prices>>,
+    uri: Uri,
+) -> Result<impl IntoResponse, Problem> {
+    let (mut found, mut unknown) = (Vec::new(), Vec::new());
+    for symbol in Query::of(&uri).symbols()? {
+        match prices.latest(&symbol).await.map_err(unread)? {
+            Some(latest) => found.push(PriceBody::new(latest, prices.stale_after())),
+            None => unknown.push(symbol.as_str().to_owned()),
+        }
+    }
+    Ok((NO_STORE, Json(PricesBody { count: found.len(), prices: found, unknown })))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = SymbolList)]
+pub(crate) struct SymbolsBody {
+    symbols: Vec<String>,
+    count: usize,
+    /// Where more follows.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    next_cursor: String,
+}
+
+/// List symbols
+///
+/// Those that have traded, in the order of their names.
+#[utoipa::path(
+    get, path = "/symbols", tag = "prices",
+    params(
+        ("search" = Option<String>, Query, description = "A part of their names, in any case",
+            example = "BTC"),
+        ("limit" = Option<i32>, Query, description = "10,000 where absent", minimum = 1,
+            maximum = 10_000),
+        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+    ),
+    responses((status = 200, description = "A page of them", body = SymbolsBody))
+)]
+pub(crate) async fn symbols(
+    State(prices): State<Arc<Prices>>,
+    uri: Uri,
+) -> Result<impl IntoResponse, Problem> {
+    let query = Query::of(&uri);
+    let (search, after) = (query.value("search").to_ascii_uppercase(), query.value("cursor"));
+    let limit = usize::try_from(query.limit()?).unwrap_or_default();
+    let all = prices.symbols().await.map_err(unread)?;
+    let found = all
+        .iter()
+        .map(Symbol::as_str)
+        .filter(|name| *name > after.as_str() && name.contains(&*search));
+    let mut symbols: Vec<String> = found.take(limit + 1).map(str::to_owned).collect();
+    let more = symbols.len() > limit;
+    symbols.truncate(limit);
+    let next_cursor = symbols.last().filter(|_| more).cloned().unwrap_or_default();
+    Ok((NO_STORE, Json(SymbolsBody { count: symbols.len(), symbols, next_cursor })))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = TickList)]
+pub(crate) struct TicksBody {
+    #[schema(example = "AAPL")]
+    symbol: String,
+    ticks: Vec<TickBody>,
+    count: usize,
+}
+
+/// A trade.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tick)]
+pub(crate) struct TickBody {
+    price: f64,
+    /// When the exchange says that it happened, in Unix milliseconds.
+    timestamp: i64,
+    volume: f64,
+}
+
+/// The last trades of a symbol
+///
+/// In the order in which they came, the newest last; `RECENT_TICKS` of them at most.
+#[utoipa::path(
+    get, path = "/ticks/{symbol}", tag = "prices",
+    params(
+        ("symbol" = String, Path, description = "As in /price/{symbol}", min_length = 1,
+            max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "AAPL"),
+        ("limit" = Option<i32>, Query, description = "Only the newest so many", minimum = 1,
+            maximum = 10_000),
+    ),
+    responses((status = 200, description = "The trades", body = TicksBody))
+)]
+pub(crate) async fn ticks(
+    State(prices): State<Arc<Prices>>,
+    uri: Uri,
+) -> Result<impl IntoResponse, Problem> {
+    let symbol = symbol_in(&uri, TICKS_PREFIX)?;
+    let limit = usize::try_from(Query::of(&uri).limit()?).unwrap_or_default();
+    let batch = prices.recent(&symbol).await.map_err(unread)?;
+    let batch = batch.ok_or_else(|| unknown(&symbol))?;
+    let left_out = batch.len().saturating_sub(limit);
+    let ticks: Vec<TickBody> = batch
+        .trades()
+        .skip(left_out)
+        .map(|packed| TickBody {
+            price: packed.trade.price.get(),
+            timestamp: packed.trade.timestamp,
+            volume: packed.trade.volume.get(),
+        })
+        .collect();
+    let symbol = symbol.as_str().to_owned();
+    Ok((NO_STORE, Json(TicksBody { symbol, count: ticks.len(), ticks })))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = CandleList)]
+pub(crate) struct CandlesBody {
+    #[schema(example = "AAPL")]
+    symbol: String,
+    #[schema(example = "1m")]
+    interval: String,
+    candles: Vec<CandleBody>,
+    count: usize,
+}
+
+/// What was traded in one interval; one without a trade has none.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Candle)]
+pub(crate) struct CandleBody {
+    /// Unix milliseconds.
+    start: i64,
+    open: f64,
+    high: f64,
+    low: f64,
+    close: f64,
+    volume: f64,
+    trades: u64,
+}
+
+/// Candles of a symbol
+///
+/// Oldest first. Of more than `limit` the oldest where there is a `from`, else the newest.
+#[utoipa::path(
+    get, path = "/candles/{symbol}", tag = "prices",
+    params(
+        ("symbol" = String, Path, description = "As in /price/{symbol}", min_length = 1,
+            max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "AAPL"),
+        ("interval" = Option<String>, Query, description = "One of those of `CANDLES`; 1m where \
+            absent", example = "5m"),
+        ("from" = Option<i64>, Query, description = "Those that start then or later: Unix \
+            milliseconds", minimum = 0),
+        ("to" = Option<i64>, Query, description = "Those that start before then", minimum = 0),
+        ("limit" = Option<i32>, Query, description = "10,000 where absent", minimum = 1,
+            maximum = 10_000),
+    ),
+    responses((status = 200, description = "The candles", body = CandlesBody))
+)]
+pub(crate) async fn candles(
+    State(prices): State<Arc<Prices>>,
+    uri: Uri,
+) -> Result<impl IntoResponse, Problem> {
+    let symbol = symbol_in(&uri, CANDLES_PREFIX)?;
+    let query = Query::of(&uri);
+    let name = query.value("interval");
+    let name = if name.is_empty() { "1m" } else { &name };
+    let interval = name.parse().ok();
+    let interval = interval.filter(|wanted| prices.intervals().any(|known| known == *wanted));
+    let interval: Interval = interval.ok_or_else(|| {
+        let known: Vec<String> = prices.intervals().map(|known| known.to_string()).collect();
+        bad_query(format!("interval must be one of {}", known.join(", ")))
+    })?;
+    let range = CandleRange {
+        from: query.time("from")?,
+        to: query.time("to")?,
+        limit: usize::try_from(query.limit()?).unwrap_or_default(),
+    };
+    let found = prices.candles(&symbol, interval, range).await.map_err(unread)?;
+    if found.is_empty() && prices.latest(&symbol).await.map_err(unread)?.is_none() {
+        return Err(unknown(&symbol));
+    }
+    let candles: Vec<CandleBody> = found
+        .into_iter()
+        .map(|(start, candle)| CandleBody {
+            start,
+            open: candle.open.get(),
+            high: candle.high.get(),
+            low: candle.low.get(),
+            close: candle.close.get(),
+            volume: candle.volume,
+            trades: candle.trades,
+        })
+        .collect();
+    let (symbol, interval) = (symbol.as_str().to_owned(), interval.to_string());
+    Ok((NO_STORE, Json(CandlesBody { symbol, interval, count: candles.len(), candles })))
+}
+
+/// The symbol in the path, where `:`, `/` and spaces may be percent-encoded. Decoded here and not
+/// by axum, which passes a `%` that encodes nothing on as it stands.
+fn symbol_in(uri: &Uri, prefix: &str) -> Result<Symbol, Problem> {
+    let bad = |detail: String| Problem::new(Kind::BadSymbol, detail);
+    let encoded = uri.path().strip_prefix(prefix).unwrap_or_default();
+    let whole = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !encoded.split('%').skip(1).all(whole) {
+        return Err(bad("a % in a path must be followed by two hexadecimal digits".to_owned()));
+    }
+    let symbol = percent_decode_str(encoded)
+        .decode_utf8()
+        .map_err(|_| bad("the symbol is not UTF-8".to_owned()))?;
+    Symbol::new(&symbol).map_err(|error| bad(error.to_string()))
+}
