@@ -1,3 +1,5 @@
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use market::{Sequence, Stamp, Trade, Volume};
 
 use crate::alarms::Wait;
@@ -6,7 +8,7 @@ use crate::recent::RecentTrade;
 use crate::slot::Place;
 use crate::standing::{Outcome, Standing};
 use crate::symbols::SymbolKey;
-use crate::{AlertId, Armed, Arming, Firing, Partition, Version};
+use crate::{AlertId, Armed, Arming, Firing, Partition, Progress, Version};
 
 /// How alerts come and go.
 impl Partition {
@@ -182,7 +184,10 @@ impl Partition {
     }
 
     fn take_over(&mut self, behind: &mut Self) {
-        self.progress.append(&mut behind.progress);
+        let mut told: HashMap<(AlertId, Version), Vec<Progress>, RandomState> = HashMap::default();
+        for progress in behind.progress.drain(..) {
+            told.entry((progress.id, progress.version)).or_default().push(progress);
+        }
         for (slot, wait) in behind.placed() {
             let content = behind.roster.get(slot);
             let (id, version) = (content.id(), content.version());
@@ -192,6 +197,9 @@ impl Partition {
                 }
                 self.forget(known);
             }
+            // Only of what is taken over, and after what an earlier version was told: of one alert a
+            // store may keep no more than the last.
+            self.progress.extend(told.remove(&(id, version)).into_iter().flatten());
             let (place, symbol) = (content.place(), content.symbol());
             let Some(symbol) = self.intern(behind.symbol(symbol)) else { continue };
             match place {

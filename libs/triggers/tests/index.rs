@@ -143,6 +143,50 @@ fn a_change_counts_before_the_generations_of_firings() {
     assert_eq!((fired[0].version, prices(&fired)), (changed.version, vec![60.0]));
 }
 
+/// Of one alert a store may keep the last that it is told.
+#[test]
+fn what_is_taken_over_hides_no_progress_of_a_later_version() {
+    let rises = once(Condition::RisesPercent(percent(50.0)));
+    let mut partition = read_to(10);
+    let old = alert(1, rises, 2);
+    assert!(matches!(arm(&mut partition, old).0, Arming::Behind { .. }));
+    let mut behind = partition.rewind(2);
+    assert_eq!(arm(&mut behind, old).0, Arming::Armed);
+    read(&mut behind, 0, &[(1_000, 10.0), (2_000, 20.0), (3_000, 30.0)]);
+
+    // Changed while the log is read again, it sees a price before the old one is taken over.
+    let mut new = alert(1, rises, 10);
+    new.version = Version { revision: 1, generation: 2 };
+    assert_eq!(arm(&mut partition, new).0, Arming::Armed);
+    read(&mut partition, 10, &[(11_000, 100.0)]);
+    read(&mut behind, 3, &[(4_000, 40.0), (5_000, 40.0), (6_000, 40.0), (7_000, 40.0)]);
+    assert!(partition.absorb(&mut behind, &mut Vec::new()));
+    let told = partition.take_progress();
+    let last = told.last().expect("a reference");
+    assert_eq!((last.version, last.reference), (new.version, Some(price(100.0))));
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+/// The other way round: what the changed one saw in the log that is read again is the last.
+#[test]
+fn what_is_taken_over_comes_after_the_progress_of_an_earlier_version() {
+    let rises = once(Condition::RisesPercent(percent(900.0)));
+    let mut partition = read_to(9);
+    assert_eq!(arm(&mut partition, alert(1, rises, 9)).0, Arming::Armed);
+    read(&mut partition, 9, &[(10_000, 100.0)]);
+    let mut new = alert(1, rises, 2);
+    new.version = Version { revision: 1, generation: 2 };
+    assert!(matches!(arm(&mut partition, new).0, Arming::Behind { .. }));
+    let mut behind = partition.rewind(2);
+    assert_eq!(arm(&mut behind, new).0, Arming::Armed);
+    let next = behind.next_offset().unwrap_or(0);
+    let trades: Vec<_> = (next + 1..=8).map(|n| (n * 1_000, n as f64 * 10.0)).collect();
+    read(&mut behind, next, &trades);
+    assert!(partition.absorb(&mut behind, &mut Vec::new()));
+    let last = partition.take_progress().pop().expect("a reference");
+    assert_eq!((last.version, last.reference), (new.version, Some(price(30.0))));
+}
+
 #[test]
 fn a_partition_resumes_where_its_history_ends() {
     let partition = read_to(10);

@@ -359,9 +359,10 @@ impl<'a> World<'a> {
                 }
             }
         }
-        for progress in self.partition.take_progress() {
-            self.tables.advance(&progress);
-        }
+        // Of one alert the last of a batch holds.
+        let batch = self.partition.take_progress();
+        let last: BTreeMap<AlertId, &Progress> = batch.iter().map(|it| (it.id, it)).collect();
+        last.into_values().for_each(|progress| self.tables.advance(progress));
         self.tables.checkpoint = Some(Checkpoint {
             history: self.partition.history(),
             snapshot: self.partition.snapshot().encode("ours"),
