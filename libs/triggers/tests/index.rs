@@ -7,8 +7,8 @@ use market::{Price, Sequence, Trade, Volume};
 use proptest::prelude::*;
 use row::{Row, aligned};
 use triggers::{
-    Armed, Arming, Condition, Firing, HistoryError, Partition, Percent, PriceRange, Repeat,
-    SnapshotError, Terms, Version,
+    AlertId, Armed, Arming, Condition, Firing, HistoryError, Partition, Percent, PriceRange,
+    Repeat, SnapshotError, Terms, Version,
 };
 
 const RING: usize = 4;
@@ -266,9 +266,12 @@ fn with_every_kind() -> Partition {
         (5, every(Condition::Above(price(100.0)), 60_000), 9),
         (6, above(500.0), 20),
         (7, above(90.0), 9),
+        (8, above(500.0), 30),
     ] {
         let _ = arm(&mut partition, alert(id, terms, armed_at));
     }
+    // Its slot stays until its turn comes.
+    partition.disarm(AlertId(8), Version { revision: 0, generation: 1 });
     assert_eq!(partition.armed(), 6);
     partition
 }
@@ -301,10 +304,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     /// Past the checksum, too: a program of another version may have written it.
     #[test]
-    fn no_bytes_are_more_than_refused(at in 16usize..2_000, bits in 1u8.., more in 0u8..3) {
+    fn no_bytes_are_more_than_refused(
+        flips in prop::collection::vec((any::<usize>(), 1u8..), 1..4), more in 0u8..3,
+    ) {
         let mut bytes = with_every_kind().snapshot().encode("ours");
-        let at = 16 + (at - 16) % (bytes.len() - 16);
-        bytes[at] ^= bits;
+        let body = bytes.len() - 16;
+        flips.iter().for_each(|(at, bits)| bytes[16 + at % body] ^= bits);
         bytes.extend(vec![0; usize::from(more)]);
         let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[16..]);
         bytes[8..16].copy_from_slice(&checksum.to_le_bytes());
