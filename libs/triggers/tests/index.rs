@@ -320,6 +320,18 @@ proptest! {
 }
 
 #[test]
+fn the_highest_prices_fire_once_as_any_do() {
+    let mut partition = Partition::new(RING);
+    let hysteresis = Percent::new(1.0);
+    let terms =
+        Terms::new(Condition::Above(price(2e303)), Some(Repeat { cooldown: 0, hysteresis }));
+    let armed = alert(1, terms.expect("good terms"), 0);
+    assert_eq!(arm(&mut partition, armed).0, Arming::Armed);
+    let fired = read(&mut partition, 0, &[(1, 2e303), (2, 1.99e303), (3, 1.97e303), (4, 2e303)]);
+    assert_eq!(prices(&fired), [2e303, 2e303]);
+}
+
+#[test]
 fn a_hundred_thousand_alerts_of_one_price_fire_at_once() {
     let mut partition = Partition::new(RING);
     let count = 100_000;
