@@ -76,7 +76,8 @@ impl Partition {
         from: Sequence,
         fired: &mut Vec<Firing>,
     ) -> bool {
-        for trade in self.recent.since(from).filter(|trade| trade.symbol == symbol) {
+        let newest = self.watches[symbol.index()].newest;
+        for trade in self.recent.of_symbol(symbol, newest, from) {
             let version = standing.version;
             match standing.see(trade.before(), trade.price, trade.stamp()) {
                 Outcome::Nothing => {}

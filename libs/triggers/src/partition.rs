@@ -41,9 +41,13 @@ pub struct Partition {
 pub(crate) struct Watch {
     attention: Attention,
     pub(crate) history: History,
+    /// The number of its newest trade in the ring, if that has one.
+    pub(crate) newest: u32,
 }
 
 impl Watch {
+    const NONE: Self = Self { attention: Attention::NONE, history: History::NONE, newest: 0 };
+
     pub(crate) fn attend(&mut self, attention: Attention) {
         self.attention = attention;
     }
@@ -124,7 +128,7 @@ impl Partition {
     pub fn intern(&mut self, symbol: &str) -> Option<SymbolKey> {
         let key = self.symbols.intern(symbol)?;
         if key.index() == self.watches.len() {
-            self.watches.push(Watch { attention: Attention::NONE, history: History::NONE });
+            self.watches.push(Watch::NONE);
             self.books.push(Book::default());
         }
         Some(key)
@@ -161,7 +165,8 @@ impl Partition {
         }
         let price = trade.price.get();
         watch.history = History { newest: trade.timestamp, last: price };
-        self.recent.push(symbol, trade, sequence, before.last);
+        let previous = std::mem::replace(&mut watch.newest, self.recent.next());
+        self.recent.push(symbol, trade, sequence, previous, before.last);
         if price >= attention.above || price <= attention.below || trade.timestamp >= attention.time
         {
             self.show(symbol, trade, sequence, before, fired);
@@ -255,7 +260,7 @@ impl Partition {
         mut standing: Standing,
         next: Sequence,
     ) {
-        let Watch { history, attention } = self.watches[symbol.index()];
+        let Watch { history, attention, .. } = self.watches[symbol.index()];
         let book = &mut self.books[symbol.index()];
         let nearest = if standing.asleep_until > history.newest {
             self.roster.get_mut(slot).stand(&standing);
