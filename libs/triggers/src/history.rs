@@ -160,9 +160,7 @@ pub(crate) fn encode<'a>(
             index: stamp.sequence.index,
         })
     });
-    let Ok(body) =
-        rkyv::to_bytes::<rancor::Panic>(&Image { marks, symbols: names, peaks: peaks.collect() });
-    sealed::seal(VERSION, &body)
+    sealed::seal(VERSION, 0, &Image { marks, symbols: names, peaks: peaks.collect() })
 }
 
 pub(crate) struct Decoded {

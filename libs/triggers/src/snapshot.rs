@@ -72,7 +72,7 @@ impl Partition {
             history: self.history(),
             symbols: self.symbols.iter().map(str::to_owned).collect(),
             repeats: Vec::new(),
-            slots: self.roster.slots().copied().collect(),
+            slots: self.roster.copy(),
             waits: self.waiting.iter().copied().collect(),
             sleepers: Vec::new(),
             followers: Vec::new(),
@@ -136,22 +136,30 @@ impl Snapshot {
 
     /// `label` says what it is a snapshot of.
     pub fn encode(self, label: &str) -> Vec<u8> {
-        let wait = |wait: &Wait| (wait.slot, wait.at.offset, wait.at.index, wait.asleep_until);
-        let follower = |(slot, best, peak): &(u32, Price, Stamp)| {
-            (*slot, best.get(), peak.time, peak.sequence.offset, peak.sequence.index)
+        let wait = |wait: Wait| (wait.slot, wait.at.offset, wait.at.index, wait.asleep_until);
+        let follower = |(slot, best, peak): (u32, Price, Stamp)| {
+            (slot, best.get(), peak.time, peak.sequence.offset, peak.sequence.index)
         };
         let image = Image {
             label: label.to_owned(),
             repeats: self.repeats,
-            slots: self.slots.iter().map(|slot| slot.to_words()).collect(),
-            waits: self.waits.iter().map(wait).collect(),
-            followers: self.followers.iter().map(follower).collect(),
+            // Words are as large as a slot, and take its place.
+            slots: self.slots.into_iter().map(Slot::to_words).collect(),
+            waits: self.waits.into_iter().map(wait).collect(),
+            followers: self.followers.into_iter().map(follower).collect(),
             sleepers: self.sleepers,
             history: self.history,
             symbols: self.symbols,
         };
-        let Ok(body) = rkyv::to_bytes::<rancor::Panic>(&image);
-        sealed::seal(VERSION, &body)
+        let about = size_of_val(&*image.slots)
+            + size_of_val(&*image.repeats)
+            + size_of_val(&*image.waits)
+            + size_of_val(&*image.sleepers)
+            + size_of_val(&*image.followers)
+            + image.history.len()
+            + image.symbols.iter().map(|symbol| 16 + symbol.len()).sum::<usize>()
+            + 1_024;
+        sealed::seal(VERSION, about, &image)
     }
 }
 
