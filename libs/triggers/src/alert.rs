@@ -45,6 +45,9 @@ pub struct Armed {
 }
 
 /// An alert and the trade that fired it. Two owners of a partition find the same ones.
+///
+/// Of expiries the index knows nothing: the trade may be at or after the alert's. Whoever stores
+/// firings has to refuse those, as it does those of versions that are no more.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Firing {
     pub id: AlertId,
