@@ -84,10 +84,9 @@ pub enum Arming {
     /// It has fired, and does not again: on one of the recent trades just now, or when it was
     /// known before.
     Fired,
-    /// It was armed too long ago for the recent trades, and is not in the index. The log must be
-    /// read again `from` this offset (or from where it begins, if that is later), which lies at
-    /// or before `armed_at`: [`crate::Partition::rewind`].
-    Behind { from: i64 },
+    /// What it has not been judged by begins before the recent trades, and it is not in the index.
+    /// The log must be read again: [`crate::Partition::rewind`] to its `judged_to`.
+    Behind,
     /// There are more symbols than a partition can tell apart: it is not in the index.
     TooManySymbols,
 }

@@ -27,7 +27,7 @@ impl Partition {
         }
         let from = alert.judged_to;
         if from < Sequence::of_record(self.recent.from()) {
-            return Arming::Behind { from: self.rewind_offset(from.offset) };
+            return Arming::Behind;
         }
         let Some(symbol) = self.intern(symbol) else { return Arming::TooManySymbols };
         let mut standing = self.standing_of(symbol, &alert);
@@ -149,11 +149,6 @@ impl Partition {
         let origin = Mark { next_offset: 0, histories: Vec::new() };
         let mark = self.marks.at_or_before(offset).unwrap_or(&origin);
         Self::as_of(self.symbols.iter(), mark, self.recent.most())
-    }
-
-    /// Where `rewind` would start.
-    fn rewind_offset(&self, offset: i64) -> i64 {
-        self.marks.at_or_before(offset).map_or(0, |mark| mark.next_offset)
     }
 
     /// Takes over the alerts of a partition that [`Partition::rewind`] gave, once it has caught up

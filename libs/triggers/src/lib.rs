@@ -32,6 +32,7 @@ mod alert;
 mod arming;
 mod book;
 mod condition;
+mod heap;
 mod history;
 mod ids;
 mod ladder;

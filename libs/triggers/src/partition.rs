@@ -71,7 +71,11 @@ impl Partition {
         let decoded = history::decode(history)?;
         let symbols = decoded.symbols.iter().map(String::as_str);
         let mut partition = Self::as_of(symbols, &decoded.now, ring_trades);
-        decoded.marks.into_iter().for_each(|mark| partition.marks.push(mark));
+        for mark in decoded.marks {
+            if partition.marks.make_room(mark.next_offset) {
+                partition.marks.push(mark);
+            }
+        }
         for (book, peaks) in partition.books.iter_mut().zip(&decoded.peaks) {
             for side in Side::BOTH {
                 if !book.restore(side, &peaks[side as usize]) {
@@ -228,7 +232,7 @@ impl Partition {
     #[cold]
     fn attend(&mut self, sequence: Sequence) {
         // Due at the first trade of a record: then none of its own is in the mark.
-        if sequence.offset >= self.marks.due() {
+        if sequence.offset >= self.marks.due() && self.marks.make_room(sequence.offset) {
             self.marks.push(self.mark(sequence.offset));
         }
         while let Some(wait) = self.waiting.take(|wait| wait.at <= sequence) {
