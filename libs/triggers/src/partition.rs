@@ -235,7 +235,7 @@ impl Partition {
         if sequence.offset >= self.marks.due() && self.marks.make_room(sequence.offset) {
             self.marks.push(self.mark(sequence.offset));
         }
-        while let Some(wait) = self.waiting.take(|wait| wait.at <= sequence) {
+        while let Some(wait) = self.waiting.take(|wait| { wait.at } <= sequence) {
             let slot = wait.slot;
             if self.roster.get(slot).place() == Place::Dead {
                 self.waiting.buried();

@@ -19,6 +19,7 @@
 use market::{Price, Sequence, Stamp};
 
 use crate::Percent;
+use crate::alarms::growth;
 use crate::condition::{fallen, risen};
 use crate::heap;
 use crate::roster::Roster;
@@ -40,13 +41,28 @@ pub(crate) struct Trail {
     order: Vec<u32>,
 }
 
+/// 32 bytes: where a price falls and falls, each alert may be one by itself.
 #[derive(Clone, Copy, Debug)]
 struct Group {
     best: Price,
-    /// The last trade that had it.
-    peak: Stamp,
+    /// Of the last trade that had it: time, offset, index.
+    time: i64,
+    offset: i64,
+    index: u32,
     /// The alert with the smallest percent; `NONE` of a group whose alerts are yet to come.
     root: u32,
+}
+
+impl Group {
+    fn new(best: Price, Stamp { time, sequence }: Stamp, root: u32) -> Self {
+        let Sequence { offset, index } = sequence;
+        Self { best, time, offset, index, root }
+    }
+
+    fn peak(&self) -> Stamp {
+        let Self { time, offset, index, .. } = *self;
+        Stamp { time, sequence: Sequence { offset, index } }
+    }
 }
 
 /// A best price without alerts, as checkpoints keep them.
@@ -61,6 +77,13 @@ pub(crate) struct Peak {
 pub(crate) enum Change {
     Put(u32),
     Take(u32),
+}
+
+/// Makes room for one more.
+fn grow<T>(of: &mut Vec<T>) {
+    if of.len() == of.capacity() {
+        of.reserve_exact(growth(of.len()));
+    }
 }
 
 pub(crate) fn is_group(slot: u32) -> bool {
@@ -133,7 +156,7 @@ impl Trail {
             self.free.push(next);
         }
         let group = &mut self.groups[nearest as usize];
-        (group.best, group.peak) = (price, peak);
+        *group = Group::new(price, peak, group.root);
         self.own(nearest, roster);
     }
 
@@ -176,7 +199,8 @@ impl Trail {
             return;
         }
         let before = self.order.last().copied().filter(|_| place == self.order.len());
-        let group = self.make(Group { best, peak, root: slot });
+        let group = self.make(Group::new(best, peak, slot));
+        grow(&mut self.order);
         self.order.insert(place, group);
         self.own(group, roster);
         // The nearest has no rung, nor has one without alerts; the nearest may be another one now.
@@ -191,6 +215,7 @@ impl Trail {
             self.groups[number as usize] = group;
             return number;
         }
+        grow(&mut self.groups);
         self.groups.push(group);
         self.groups.len() as u32 - 1
     }
@@ -290,19 +315,19 @@ impl Trail {
         roster: &mut Roster,
         rungs: &mut impl FnMut(Change, &Self, &Roster),
     ) -> (u32, (Price, Stamp)) {
-        let Group { best, peak, .. } = self.groups[group as usize];
-        (self.take_root(group, roster, rungs), (best, peak))
+        let best = (self.groups[group as usize].best, self.groups[group as usize].peak());
+        (self.take_root(group, roster, rungs), best)
     }
 
     /// Every alert on it, with the best price that it has seen.
     pub(crate) fn members(&self, roster: &Roster, mut each: impl FnMut(u32, (Price, Stamp))) {
         let mut left = Vec::new();
         for group in &self.order {
-            let Group { best, peak, root } = self.groups[*group as usize];
-            left.push(root);
+            let group = self.groups[*group as usize];
+            left.push(group.root);
             while let Some(slot) = left.pop() {
                 if slot != NONE {
-                    each(slot, (best, peak));
+                    each(slot, (group.best, group.peak()));
                     let Links { child, sibling, .. } = roster.get(slot).links();
                     left.extend([child, sibling]);
                 }
@@ -316,18 +341,18 @@ impl Trail {
         let groups = self.order.iter().map(|group| self.groups[*group as usize]);
         groups
             .filter(|group| group.root != NONE)
-            .map(|Group { best, peak, .. }| Peak { best, stamp: peak })
+            .map(|group| Peak { best: group.best, stamp: group.peak() })
     }
 
     /// The best price of an alert that has seen every trade from one on, and from one time on:
     /// what was the best at the first peak after that. `None` where it has seen none.
     pub(crate) fn best_since(&self, from: Sequence, time: i64) -> Option<(Price, Stamp)> {
         let place = self.order.partition_point(|group| {
-            let peak = self.groups[*group as usize].peak;
+            let peak = self.groups[*group as usize].peak();
             peak.sequence < from || peak.time < time
         });
-        let Group { best, peak, .. } = self.groups[*self.order.get(place)? as usize];
-        Some((best, peak))
+        let group = self.groups[*self.order.get(place)? as usize];
+        Some((group.best, group.peak()))
     }
 
     /// Puts back the peaks of a checkpoint, the farthest first, for alerts to be added to.
@@ -335,11 +360,11 @@ impl Trail {
     pub(crate) fn restore(&mut self, peaks: &[Peak]) -> bool {
         for Peak { best, stamp } in peaks {
             if let Some(nearest) = self.order.last().map(|group| &self.groups[*group as usize])
-                && (self.reaches(*best, nearest.best) || *stamp <= nearest.peak)
+                && (self.reaches(*best, nearest.best) || *stamp <= nearest.peak())
             {
                 return false;
             }
-            let group = self.make(Group { best: *best, peak: *stamp, root: NONE });
+            let group = self.make(Group::new(*best, *stamp, NONE));
             self.order.push(group);
         }
         true
