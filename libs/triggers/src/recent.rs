@@ -1,5 +1,3 @@
-use std::collections::VecDeque;
-
 use market::{Price, Sequence, Stamp, Trade};
 
 use crate::symbols::SymbolKey;
@@ -8,7 +6,9 @@ use crate::symbols::SymbolKey;
 /// log. Late trades are not kept: they decide nothing.
 #[derive(Debug)]
 pub(crate) struct Recent {
-    trades: VecDeque<RecentTrade>,
+    /// A ring: once it is full, the oldest is at `oldest`, and the next one takes its place.
+    trades: Vec<RecentTrade>,
+    oldest: usize,
     /// The number of the next one. Numbers come round again, long after their trades are gone.
     next: u32,
     /// The most that are kept. When it is full the oldest makes room.
@@ -43,7 +43,7 @@ impl RecentTrade {
 impl Recent {
     pub(crate) fn new(most: usize, from: i64) -> Self {
         let most = most.clamp(1, u32::MAX as usize);
-        Self { trades: VecDeque::new(), next: 0, most, from }
+        Self { trades: Vec::new(), oldest: 0, next: 0, most, from }
     }
 
     pub(crate) fn from(&self) -> i64 {
@@ -71,23 +71,34 @@ impl Recent {
         previous: u32,
         before: f64,
     ) {
-        if self.trades.len() == self.most
-            && let Some(oldest) = self.trades.pop_front()
-        {
-            // Of its record, others may be gone too.
-            self.from = oldest.sequence.offset + 1;
-        }
         let Trade { price, timestamp, received_at, .. } = *trade;
         let recent =
             RecentTrade { sequence, symbol, price, previous, before, timestamp, received_at };
-        self.trades.push_back(recent);
         self.next = self.next.wrapping_add(1);
+        if self.trades.len() < self.most {
+            self.trades.push(recent);
+            return;
+        }
+        let oldest = &mut self.trades[self.oldest];
+        // Of its record, others may be gone too.
+        self.from = oldest.sequence.offset + 1;
+        *oldest = recent;
+        self.oldest = if self.oldest + 1 == self.most { 0 } else { self.oldest + 1 };
     }
 
     /// The trades at or after a place, in the order of the log.
-    pub(crate) fn since(&self, from: Sequence) -> impl Iterator<Item = &RecentTrade> {
-        let first = self.trades.partition_point(|trade| trade.sequence < from);
-        self.trades.range(first..)
+    pub(crate) fn since<'a>(&'a self, from: Sequence) -> impl Iterator<Item = &'a RecentTrade> {
+        let (newer, older) = self.trades.split_at(self.oldest);
+        let since = |trades: &'a [RecentTrade]| {
+            &trades[trades.partition_point(|trade| trade.sequence < from)..]
+        };
+        since(older).iter().chain(since(newer))
+    }
+
+    /// By place, the oldest first.
+    fn get(&self, place: usize) -> Option<&RecentTrade> {
+        let (newer, older) = self.trades.split_at(self.oldest);
+        older.get(place).or_else(|| newer.get(place - older.len()))
     }
 
     /// Those of one symbol, whose newest has that number: looks at no other's.
@@ -101,7 +112,7 @@ impl Recent {
         let at = |number: u32| {
             let place = number.wrapping_sub(oldest) as usize;
             // If it were gone and its number used again by the symbol, that would be the newer one.
-            let trade = self.trades.get(place).filter(|trade| trade.symbol == symbol)?;
+            let trade = self.get(place).filter(|trade| trade.symbol == symbol)?;
             (trade.sequence >= from).then_some((place, trade.previous))
         };
         let (mut found, mut number) = (Vec::<usize>::new(), newest);
@@ -111,7 +122,7 @@ impl Recent {
             found.push(place);
             number = previous;
         }
-        found.into_iter().rev().map(|place| &self.trades[place])
+        found.into_iter().rev().filter_map(|place| self.get(place))
     }
 
     pub(crate) fn bytes(&self) -> usize {
