@@ -106,7 +106,7 @@ impl Owned {
         };
         match self.partition.arm(row.symbol.as_ref(), armed, fired) {
             Arming::Armed | Arming::Fired => {}
-            Arming::Behind { .. } => {
+            Arming::Behind => {
                 if self.late.insert((id, version)) {
                     self.behind.push((row.symbol.as_ref().to_owned(), armed));
                 }
