@@ -290,7 +290,7 @@ impl AlertEffect {
             life: owned.life,
         };
         self.tasks.spawn_blocking(move || {
-            let rewound = read_again(&stretch, back, &stop)?;
+            let rewound = read_again(&stretch, back, &stop);
             Ok(rewound.map_or(Done::Nothing, |rewound| Done::Rewound(Box::new(rewound))))
         });
     }
