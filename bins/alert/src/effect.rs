@@ -64,8 +64,8 @@ pub(crate) struct AlertEffect {
     is_snapshotting: bool,
     expired_due: Instant,
     is_looking_for_expired: bool,
-    /// Those with an earlier expiry were looked at.
-    expired_to: i64,
+    /// Up to that expiry, and that id among those of the same one, they were looked at.
+    expired_to: (i64, i64),
     meters: Meters,
 }
 
@@ -108,7 +108,7 @@ impl AlertEffect {
             is_snapshotting: false,
             expired_due: now + LOOK_FOR_EXPIRED_EVERY,
             is_looking_for_expired: false,
-            expired_to: 0,
+            expired_to: (0, 0),
             meters: Meters::new(),
         }
     }
@@ -398,20 +398,16 @@ impl AlertEffect {
         self.tasks.spawn(tasks::look_for_expired(store, log, all, self.expired_to));
     }
 
-    /// Of alerts past their expiry by the clock, ends those whose symbol has traded since: no
-    /// trade from before it can come any more.
+    /// Of alerts past their expiry by the clock, ends those that no trade can fire any more.
     fn expire(&mut self, expiring: Vec<Expiring>) {
-        self.expired_to = match expiring.last() {
-            Some(last) if !Done::is_last(&expiring) => last.expires_at,
-            _ => 0,
-        };
+        self.expired_to = (0, 0);
+        if let Some(last) = expiring.last().filter(|_| !Done::is_last(&expiring)) {
+            self.expired_to = (last.expires_at, last.id);
+            self.expired_due = Instant::now();
+        }
         let mut expired = expiring;
         expired.retain(|alert| {
-            let newest = self
-                .owned
-                .get(&alert.partition)
-                .and_then(|owned| owned.partition.newest(&alert.symbol));
-            newest.is_some_and(|newest| newest >= alert.expires_at)
+            self.owned.get(&alert.partition).is_some_and(|owned| owned.has_expired(alert))
         });
         if expired.is_empty() {
             self.is_looking_for_expired = false;
