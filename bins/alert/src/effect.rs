@@ -452,8 +452,9 @@ impl Effect for AlertEffect {
         self.loader.clone().load(partitions.to_vec())
     }
 
-    fn begin(&mut self, loaded: Loaded) -> anyhow::Result<HashMap<i32, Place>> {
+    fn begin(&mut self, loaded: Loaded, partitions: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
         let Loaded { mut owned, cursor } = loaded;
+        owned.retain(|number, _| partitions.contains(number));
         for owned in owned.values_mut() {
             self.lives += 1;
             owned.life = self.lives;
@@ -571,5 +572,42 @@ impl Effect for AlertEffect {
 
     fn another_log(&self, reason: String) -> AnotherLog {
         another_log(&self.log().topic, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::TopicReader;
+    use store::{DatabaseUrl, StoreMetrics};
+
+    use super::*;
+
+    /// On a Kafka and a PostgreSQL that it never asks.
+    fn effect() -> AlertEffect {
+        let url = DatabaseUrl::parse("postgres://nobody@127.0.0.1:1/none").expect("a URL");
+        let topic = TopicReader::new("127.0.0.1:1", "none").expect("a reader");
+        let loader = Loader {
+            store: Store::new(&url, "test", StoreMetrics::noop()),
+            log: Log { id: Uuid::now_v7(), topic: "none".into(), partitions: 2 },
+            topic: Arc::new(topic),
+            snapshots: None,
+        };
+        let every = Duration::from_secs(60);
+        AlertEffect::new(loader, String::new(), every, watch::Sender::new(true), Arc::default())
+    }
+
+    fn loaded(partitions: &[i32]) -> Loaded {
+        let owned = partitions.iter().map(|number| (*number, Owned::restored(*number, None)));
+        Loaded { owned: owned.collect(), cursor: Cursor::parse("1:1:").expect("a cursor") }
+    }
+
+    #[tokio::test]
+    async fn a_load_that_was_superseded_leaves_what_is_owned_alone() {
+        let mut effect = effect();
+        effect.begin(loaded(&[0]), &[0]).expect("begun");
+        let life = effect.owned[&0].life;
+        effect.begin(loaded(&[0, 1]), &[1]).expect("begun");
+        assert_eq!(effect.owned.keys().copied().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(effect.owned[&0].life, life, "the later load's");
     }
 }
