@@ -9,7 +9,7 @@ use crate::side::Side;
 use crate::slot::Place;
 use crate::standing::{Outcome, Standing};
 use crate::symbols::{SymbolKey, Symbols};
-use crate::{Firing, Progress};
+use crate::{AlertId, Firing, Progress, Version};
 
 /// Everything that the evaluation of one partition of the log needs.
 ///
@@ -199,6 +199,15 @@ impl Partition {
     pub fn newest(&self, symbol: &str) -> Option<i64> {
         let newest = self.watches[self.symbols.find(symbol)?.index()].history.newest;
         (newest > i64::MIN).then_some(newest)
+    }
+
+    /// Whether an alert was shown, in that version, every trade since it was armed, and has not
+    /// fired for good.
+    pub fn knows(&self, id: AlertId, version: Version) -> bool {
+        self.roster.find(id).is_some_and(|slot| {
+            let known = self.roster.get(slot);
+            known.version() == version && !matches!(known.place(), Place::Waiting | Place::Fired)
+        })
     }
 
     /// How many alerts are armed, those that wait for the log among them.
