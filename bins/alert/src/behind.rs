@@ -1,11 +1,17 @@
 //! Reading a partition of the log again, for alerts that were armed long before they were heard
 //! of: while it is read, evaluation goes on.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use broker::{TopicReader, partition_of};
 use market::Sequence;
 use tokio_util::sync::CancellationToken;
 use triggers::{Firing, Partition};
 use wire::tick::Decoder;
+
+/// Until the log is read on after trouble.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Which stretch of the log, and who asks.
 #[derive(Debug)]
@@ -28,20 +34,28 @@ pub(crate) struct Rewound {
     pub(crate) fired: Vec<Firing>,
 }
 
-/// Evaluates the stretch from where `back` stands. `None` where `stop` came first. Blocks.
+/// Evaluates the stretch from where `back` stands, for as long as it takes. `None` where `stop` came
+/// first. Blocks.
 pub(crate) fn read_again(
     stretch: &Stretch,
     mut back: Partition,
     stop: &CancellationToken,
-) -> anyhow::Result<Option<Rewound>> {
+) -> Option<Rewound> {
     let mut fired = Vec::new();
-    let read = read(stretch, &mut back, &mut fired, stop);
-    // Where it was stopped nobody asks for what became of it.
-    if stop.is_cancelled() {
-        return Ok(None);
+    // What was read before the trouble stays: it goes on from there.
+    while let Err(error) = read(stretch, &mut back, &mut fired, stop)
+        && !stop.is_cancelled()
+    {
+        tracing::warn!(stretch.partition, "reading again for late alerts: {error:#}");
+        sleep(AGAIN);
     }
-    read?;
-    Ok(Some(Rewound { partition: stretch.partition, life: stretch.life, back, fired }))
+    // Where it was stopped nobody asks for what became of it.
+    (!stop.is_cancelled()).then_some(Rewound {
+        partition: stretch.partition,
+        life: stretch.life,
+        back,
+        fired,
+    })
 }
 
 fn read(
@@ -74,4 +88,52 @@ fn read(
         back.advance(stretch.to);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use market::Price;
+    use testkit::{Kafka, RandomMarket, private_kafka};
+    use triggers::{AlertId, Armed, Condition, Terms, Version};
+
+    use super::*;
+
+    #[test]
+    fn a_rewind_goes_on_once_the_log_can_be_read() {
+        let mut server = private_kafka();
+        let kafka = Kafka::at(server.address());
+        let topic = kafka.topic("behind", 1);
+        let records = RandomMarket::new(3).records(100);
+        kafka.produce(&topic, records.iter().map(|(symbol, value)| (&**symbol, &**value)));
+        let mut back = Partition::new(16);
+        let terms = Terms::new(Condition::Above(Price::new(0.001).expect("a price")), None);
+        let alert = Armed {
+            id: AlertId(1),
+            version: Version { revision: 0, generation: 0 },
+            terms: terms.expect("terms"),
+            armed_at: Sequence::default(),
+            judged_to: Sequence::default(),
+            latched: false,
+            asleep_until: i64::MIN,
+            reference: None,
+        };
+        let _ = back.arm(&records[99].0, alert, &mut Vec::new());
+        let stretch = Stretch {
+            brokers: server.address().to_owned(),
+            topic,
+            partitions: 1,
+            partition: 0,
+            to: 100,
+            life: 1,
+        };
+        server.kill9();
+        let reading = thread::spawn(move || read_again(&stretch, back, &CancellationToken::new()));
+        // Longer than a reader waits.
+        sleep(Duration::from_secs(12));
+        server.restart();
+        let rewound = reading.join().expect("no panic").expect("it was not stopped");
+        assert_eq!((rewound.back.next_offset(), rewound.fired.len()), (Some(100), 1));
+    }
 }

@@ -64,8 +64,8 @@ pub(crate) struct AlertEffect {
     is_snapshotting: bool,
     expired_due: Instant,
     is_looking_for_expired: bool,
-    /// Those with an earlier expiry were looked at.
-    expired_to: i64,
+    /// Up to that expiry, and that id among those of the same one, they were looked at.
+    expired_to: (i64, i64),
     meters: Meters,
 }
 
@@ -108,7 +108,7 @@ impl AlertEffect {
             is_snapshotting: false,
             expired_due: now + LOOK_FOR_EXPIRED_EVERY,
             is_looking_for_expired: false,
-            expired_to: 0,
+            expired_to: (0, 0),
             meters: Meters::new(),
         }
     }
@@ -290,7 +290,7 @@ impl AlertEffect {
             life: owned.life,
         };
         self.tasks.spawn_blocking(move || {
-            let rewound = read_again(&stretch, back, &stop)?;
+            let rewound = read_again(&stretch, back, &stop);
             Ok(rewound.map_or(Done::Nothing, |rewound| Done::Rewound(Box::new(rewound))))
         });
     }
@@ -398,20 +398,16 @@ impl AlertEffect {
         self.tasks.spawn(tasks::look_for_expired(store, log, all, self.expired_to));
     }
 
-    /// Of alerts past their expiry by the clock, ends those whose symbol has traded since: no
-    /// trade from before it can come any more.
+    /// Of alerts past their expiry by the clock, ends those that no trade can fire any more.
     fn expire(&mut self, expiring: Vec<Expiring>) {
-        self.expired_to = match expiring.last() {
-            Some(last) if !Done::is_last(&expiring) => last.expires_at,
-            _ => 0,
-        };
+        self.expired_to = (0, 0);
+        if let Some(last) = expiring.last().filter(|_| !Done::is_last(&expiring)) {
+            self.expired_to = (last.expires_at, last.id);
+            self.expired_due = Instant::now();
+        }
         let mut expired = expiring;
         expired.retain(|alert| {
-            let newest = self
-                .owned
-                .get(&alert.partition)
-                .and_then(|owned| owned.partition.newest(&alert.symbol));
-            newest.is_some_and(|newest| newest >= alert.expires_at)
+            self.owned.get(&alert.partition).is_some_and(|owned| owned.has_expired(alert))
         });
         if expired.is_empty() {
             self.is_looking_for_expired = false;
@@ -456,8 +452,9 @@ impl Effect for AlertEffect {
         self.loader.clone().load(partitions.to_vec())
     }
 
-    fn begin(&mut self, loaded: Loaded) -> anyhow::Result<HashMap<i32, Place>> {
+    fn begin(&mut self, loaded: Loaded, partitions: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
         let Loaded { mut owned, cursor } = loaded;
+        owned.retain(|number, _| partitions.contains(number));
         for owned in owned.values_mut() {
             self.lives += 1;
             owned.life = self.lives;
@@ -575,5 +572,42 @@ impl Effect for AlertEffect {
 
     fn another_log(&self, reason: String) -> AnotherLog {
         another_log(&self.log().topic, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::TopicReader;
+    use store::{DatabaseUrl, StoreMetrics};
+
+    use super::*;
+
+    /// On a Kafka and a PostgreSQL that it never asks.
+    fn effect() -> AlertEffect {
+        let url = DatabaseUrl::parse("postgres://nobody@127.0.0.1:1/none").expect("a URL");
+        let topic = TopicReader::new("127.0.0.1:1", "none").expect("a reader");
+        let loader = Loader {
+            store: Store::new(&url, "test", StoreMetrics::noop()),
+            log: Log { id: Uuid::now_v7(), topic: "none".into(), partitions: 2 },
+            topic: Arc::new(topic),
+            snapshots: None,
+        };
+        let every = Duration::from_secs(60);
+        AlertEffect::new(loader, String::new(), every, watch::Sender::new(true), Arc::default())
+    }
+
+    fn loaded(partitions: &[i32]) -> Loaded {
+        let owned = partitions.iter().map(|number| (*number, Owned::restored(*number, None)));
+        Loaded { owned: owned.collect(), cursor: Cursor::parse("1:1:").expect("a cursor") }
+    }
+
+    #[tokio::test]
+    async fn a_load_that_was_superseded_leaves_what_is_owned_alone() {
+        let mut effect = effect();
+        effect.begin(loaded(&[0]), &[0]).expect("begun");
+        let life = effect.owned[&0].life;
+        effect.begin(loaded(&[0, 1]), &[1]).expect("begun");
+        assert_eq!(effect.owned.keys().copied().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(effect.owned[&0].life, life, "the later load's");
     }
 }

@@ -31,6 +31,8 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
 
 use guard::{Guard, guard};
 use original::Original;
@@ -42,8 +44,12 @@ pub use listen::Limits;
 
 /// The longest request, in bytes. A longer one is OUT_OF_RANGE.
 const LARGEST_MESSAGE: usize = 64 * 1_024;
-/// Of the service that makes many alerts at once: ten thousand with longish notes.
-const LARGEST_BULK: usize = 4 * 1_024 * 1_024;
+/// Of the call that makes many alerts at once: ten thousand with short notes.
+const LARGEST_BULK: usize = 2 * 1_024 * 1_024;
+/// Such calls under way, read or waited for. Further ones wait, until their deadlines: a request of
+/// two megabytes may be a million empty alerts, which take a hundred times that.
+const BULKS_AT_ONCE: usize = 2;
+const CREATE_ALERTS: &str = "/gostocks.alert.v1.AlertService/CreateAlerts";
 
 /// Serves `calls` until `stopping`; then accepts no more and lets the calls under way finish.
 /// `database` is whether PostgreSQL answers, and what `grpc.health.v1` says of both services.
@@ -90,11 +96,13 @@ fn router(
         )
     };
     let health = HealthService::from_health_reporter(health);
+    let v1 = Arc::new(V1::new(Arc::clone(&calls), watching));
+    let bulk = AlertServiceServer::from_arc(Arc::clone(&v1));
+    let bulk = ServiceBuilder::new()
+        .layer(GlobalConcurrencyLimitLayer::new(BULKS_AT_ONCE))
+        .service(bulk.max_decoding_message_size(LARGEST_BULK));
     let routes = Routes::default()
-        .add_service(
-            AlertServiceServer::new(V1::new(Arc::clone(&calls), watching))
-                .max_decoding_message_size(LARGEST_BULK),
-        )
+        .add_service(AlertServiceServer::from_arc(v1).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(
             OriginalServer::new(Original::new(calls)).max_decoding_message_size(LARGEST_MESSAGE),
         )
@@ -102,7 +110,7 @@ fn router(
         .add_service(reflection().build_v1().context("reflection")?)
         .add_service(reflection().build_v1alpha().context("reflection")?);
     let guard_state = Arc::new(Guard::new(call_timeout));
-    let router = routes.prepare().into_axum_router();
+    let router = routes.prepare().into_axum_router().route_service(CREATE_ALERTS, bulk);
     Ok(router.layer(from_fn_with_state(guard_state, guard)))
 }
 

@@ -118,9 +118,7 @@ async fn follow_log(
     loop {
         let attempt = async {
             store.migrate().await?;
-            if let Some(quota) = config.quota {
-                store.limit(quota).await?;
-            }
+            store.limit(config.quota).await?;
             store.follow(&config.topic, partitions).await
         };
         let followed = tokio::select! {

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use market::{Place, Sequence};
-use store::{AlertState, Checkpoint, Cursor, Status};
+use store::{AlertState, Checkpoint, Cursor, Expiring, Status};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use triggers::{AlertId, Armed, Arming, Firing, Partition, Version};
 
@@ -106,7 +106,7 @@ impl Owned {
         };
         match self.partition.arm(row.symbol.as_ref(), armed, fired) {
             Arming::Armed | Arming::Fired => {}
-            Arming::Behind { .. } => {
+            Arming::Behind => {
                 if self.late.insert((id, version)) {
                     self.behind.push((row.symbol.as_ref().to_owned(), armed));
                 }
@@ -133,6 +133,15 @@ impl Owned {
             }
             stays
         });
+    }
+
+    /// Whether no trade can fire an alert any more: its symbol has traded at or after its expiry,
+    /// and every trade before was shown to it as it is now. One that was not heard of, or for which
+    /// the log is yet to be read again, may have fired before.
+    pub(crate) fn has_expired(&self, alert: &Expiring) -> bool {
+        let newest = self.partition.newest(&alert.symbol);
+        newest.is_some_and(|newest| newest >= alert.expires_at)
+            && self.partition.knows(AlertId(alert.id), alert.version)
     }
 
     /// Every alert that was told so far was told as of `cursor`.
@@ -191,5 +200,87 @@ impl Owned {
     pub(crate) fn settled(&self) -> Option<(Place, Cursor)> {
         let place = self.place.filter(|_| self.place == self.stored)?;
         Some((place, self.seen.clone()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use market::{Price, Trade, Volume};
+    use triggers::{Condition, Terms};
+
+    use super::*;
+
+    const FIRST: Version = Version { revision: 0, generation: 0 };
+
+    fn price(price: f64) -> Price {
+        Price::new(price).expect("a price")
+    }
+
+    /// Of AAPL, armed before the first trade, and above 1,000.
+    fn row(id: i64, version: Version) -> AlertState {
+        let terms = Terms::new(Condition::Above(price(1_000.0)), None).expect("terms");
+        AlertState {
+            id,
+            symbol: "AAPL".into(),
+            terms,
+            status: Status::Active,
+            version,
+            partition: 0,
+            armed_at: Sequence::default(),
+            latched: false,
+            asleep_until: None,
+            reference: None,
+            changed_at: 0,
+            is_judged: false,
+        }
+    }
+
+    /// Trades of AAPL at 1.0, at the time of their offsets.
+    fn trade(partition: &mut Partition, offsets: std::ops::Range<i64>) -> Vec<Firing> {
+        let (symbol, mut fired) = (partition.intern("AAPL").expect("room"), Vec::new());
+        for offset in offsets {
+            let trade = Trade {
+                price: price(1.0),
+                volume: Volume::ZERO,
+                timestamp: offset,
+                received_at: 1,
+            };
+            partition.evaluate(symbol, &trade, Sequence { offset, index: 0 }, &mut fired);
+            partition.advance(offset + 1);
+        }
+        fired
+    }
+
+    #[test]
+    fn only_an_alert_that_was_shown_every_trade_expires() {
+        let mut owned = Owned::restored(0, None);
+        let expiring = |id, version, expires_at| Expiring {
+            id,
+            version,
+            symbol: "AAPL".into(),
+            partition: 0,
+            expires_at,
+        };
+        owned.heed(&row(1, FIRST), &mut Vec::new());
+        assert!(!owned.has_expired(&expiring(1, FIRST, 10)), "nothing has traded");
+        // More than is kept.
+        let last = RECENT_TRADES as i64 + 1_000;
+        trade(&mut owned.partition, 0..last);
+        assert!(owned.has_expired(&expiring(1, FIRST, 10)));
+        assert!(!owned.has_expired(&expiring(1, FIRST, last)), "a trade may yet come");
+        let changed = Version { revision: 1, generation: 1 };
+        assert!(!owned.has_expired(&expiring(1, changed, 10)), "the change was not heard of");
+        assert!(!owned.has_expired(&expiring(2, FIRST, 10)), "it was not heard of");
+
+        owned.heed(&row(2, FIRST), &mut Vec::new());
+        assert!(!owned.has_expired(&expiring(2, FIRST, 10)), "it is late");
+        let (mut back, alerts) = owned.rewind().expect("it is late");
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
+        owned.rewinding = Some(Rewinding { alerts, disarmed: Vec::new(), stop, _guard });
+        assert!(!owned.has_expired(&expiring(2, FIRST, 10)), "the log is being read again");
+        trade(&mut back, 0..last);
+        assert!(owned.absorb(&mut back, &mut Vec::new()));
+        assert!(owned.has_expired(&expiring(2, FIRST, 10)));
     }
 }

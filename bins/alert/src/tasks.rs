@@ -100,7 +100,7 @@ pub(crate) async fn look_for_expired(
     store: Store,
     log: Log,
     partitions: Vec<i32>,
-    after: i64,
+    after: (i64, i64),
 ) -> anyhow::Result<Done> {
     let expiring = store.expiring(&log, &partitions, after, EXPIRING).await;
     passing(expiring.map(Done::Expiring))

@@ -60,7 +60,7 @@ impl Effect for RedisEffect {
         async { places.context("not connected to Redis")?.await }
     }
 
-    fn begin(&mut self, places: Self::Loaded) -> anyhow::Result<HashMap<i32, Place>> {
+    fn begin(&mut self, places: Self::Loaded, _: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
         Ok(places)
     }
 

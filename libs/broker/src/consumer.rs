@@ -272,7 +272,8 @@ impl Consumer {
         self.client.pause(&list).context("cannot hold partitions")
     }
 
-    /// Begins to read partitions that are assigned, or reads them again from another place.
+    /// Begins to read partitions that are assigned, or reads them again from another place. There
+    /// is no other way to have them read.
     pub fn start(&self, places: &[(i32, Start)]) -> anyhow::Result<()> {
         let list =
             self.list(places.iter().map(|(partition, start)| (*partition, (*start).into())))?;
@@ -287,11 +288,11 @@ impl Consumer {
         self.client.incremental_unassign(&list).context("cannot give partitions back")
     }
 
-    /// Stops (or resumes) fetching, while polls go on and keep the group membership.
-    pub fn hold(&self, held: bool) -> anyhow::Result<()> {
-        let list = self.client.assignment()?;
-        if held { self.client.pause(&list) } else { self.client.resume(&list) }
-            .context("cannot hold the partitions")
+    /// Fetches nothing of these until they are started again, while polls go on and keep the group
+    /// membership.
+    pub fn hold(&self, partitions: &[i32]) -> anyhow::Result<()> {
+        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        self.client.pause(&list).context("cannot hold partitions")
     }
 
     /// Every record before `next` has had its effect: the offset may be committed.

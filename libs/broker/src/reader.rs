@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::Record;
@@ -72,6 +73,10 @@ impl TopicReader {
 
     /// Gives the records of a partition from an offset (or where it begins, if that is later) to
     /// before another one, in order, for as long as `each` returns true.
+    ///
+    /// # Errors
+    /// Where no record has come for ten seconds. Until then librdkafka goes on by itself, whatever
+    /// it says of a broker that has gone.
     pub fn read(
         &self,
         partition: i32,
@@ -90,15 +95,32 @@ impl TopicReader {
         self.client.assign(&assignment).context("cannot read the partition")?;
         let mut next = from;
         while next < to {
-            let Some(message) = self.client.poll(PATIENCE) else {
-                bail!("no record of partition {partition} after {next} within {PATIENCE:?}");
-            };
-            let record = Record::new(message.context("cannot read the partition")?);
+            let record = self.record().with_context(|| {
+                format!("no record of partition {partition} from {next} on within {PATIENCE:?}")
+            })?;
             next = record.offset() + 1;
             if record.offset() < to && !each(&record) {
                 break;
             }
         }
         self.client.unassign().context("cannot let go of the partition")
+    }
+
+    fn record(&self) -> anyhow::Result<Record<'_>> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut trouble = None;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.client.poll(left) {
+                Some(Ok(message)) => return Ok(Record::new(message)),
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => bail!(error),
+                Some(Err(error)) => trouble = Some(error),
+                None if left.is_zero() => match trouble {
+                    Some(error) => bail!(error),
+                    None => bail!("the broker sends nothing"),
+                },
+                None => {}
+            }
+        }
     }
 }

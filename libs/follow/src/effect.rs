@@ -19,19 +19,26 @@ pub trait Effect: Send {
     /// What is stored of partitions that are to be begun.
     type Loaded: Send + 'static;
 
-    /// Connects (again); everything held in memory was forgotten.
+    /// Connects (again); everything held in memory was forgotten. May be dropped and called again
+    /// at any time.
     fn connect(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Looks up what is stored of partitions, however long that takes: the others go on meanwhile.
+    /// Looks up what is stored of partitions, however long that takes: the others go on meanwhile,
+    /// also where it fails and is tried again. May be dropped at any time.
     fn load(
         &self,
         partitions: &[i32],
     ) -> impl Future<Output = anyhow::Result<Self::Loaded>> + Send + 'static;
 
-    /// Makes partitions its own with what was loaded since it connected, and tells how far each
-    /// was followed; one that never was is absent. Afterwards `apply` is given their records from
-    /// there on.
-    fn begin(&mut self, loaded: Self::Loaded) -> anyhow::Result<HashMap<i32, Place>>;
+    /// Makes these partitions its own with what was loaded since it connected, and tells how far
+    /// each was followed; one that never was is absent. Afterwards `apply` is given their records
+    /// from there on. What was loaded of others is of no use: they were given back meanwhile, and
+    /// may have been begun with a later load.
+    fn begin(
+        &mut self,
+        loaded: Self::Loaded,
+        partitions: &[i32],
+    ) -> anyhow::Result<HashMap<i32, Place>>;
 
     /// Symbols that were numbered since the last batch. With `anew` all numbers have a new
     /// meaning.

@@ -7,15 +7,19 @@ use broker::{Consumer, Start};
 use market::{AnotherLog, Place};
 use metrics::Gauge;
 use service::{ReadyFlag, catalogue};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::gathering::{Batch, Event, Gathering};
 use crate::lag::Lag;
-use crate::loads::{Found, Loads, look_up};
+use crate::loads::{Ended, Found, Loads, look_up};
 use crate::{Effect, Known, Places, batch_span, now};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
+
+/// Until a load that failed is begun again.
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
 
 /// Takes what has gathered and has it take effect; decides where each partition is read from.
 ///
@@ -31,7 +35,7 @@ pub(crate) struct Follower<E: Effect> {
     assigned: BTreeSet<i32>,
     /// What of it is being read; the rest waits for what is stored of it.
     started: BTreeSet<i32>,
-    loads: Loads<E::Loaded>,
+    loads: Loads<Found<E::Loaded>>,
     batch: Batch,
     /// Trades that had gathered when the last batch was taken.
     gathered: Gauge,
@@ -51,7 +55,7 @@ enum End {
 /// What there is to do next.
 enum Next<L> {
     Arrived,
-    Found(anyhow::Result<(Found<L>, Vec<i32>)>),
+    Loaded(anyhow::Result<Ended<Found<L>>>),
     Own,
 }
 
@@ -88,22 +92,29 @@ impl<E: Effect> Follower<E> {
                 () = stopping.cancelled() => return Ok(false),
                 connected = self.effect.connect() => connected,
             };
-            match connected {
-                Ok(()) => {
-                    self.ready.set();
-                    return Ok(true);
-                }
-                Err(error) if error.is::<AnotherLog>() => return Err(error),
-                Err(error) => {
-                    tracing::warn!("{error:#}");
-                    self.ready.clear(format!("{error:#}"));
-                }
+            if self.is_connected(connected)? {
+                return Ok(true);
             }
             tokio::select! {
                 () = stopping.cancelled() => return Ok(false),
-                () = tokio::time::sleep(wait) => {}
+                () = sleep(wait) => {}
             }
             wait = (wait * 2).min(BACKOFF.end);
+        }
+    }
+
+    fn is_connected(&self, connected: anyhow::Result<()>) -> anyhow::Result<bool> {
+        match connected {
+            Ok(()) => {
+                self.ready.set();
+                Ok(true)
+            }
+            Err(error) if error.is::<AnotherLog>() => Err(error),
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                self.ready.clear(format!("{error:#}"));
+                Ok(false)
+            }
         }
     }
 
@@ -125,31 +136,79 @@ impl<E: Effect> Follower<E> {
             self.effect.count_failure(&trouble);
             tracing::warn!("reading the log again from what is stored: {trouble:#}");
             self.ready.clear(format!("{trouble:#}"));
-            // Nothing is fetched meanwhile; the polls go on, so that the group keeps us.
-            self.gathering.park().await;
-            consumer.hold(true)?;
-            self.gathering.resume();
-            self.batch.clear();
-            self.loads.forget_all();
-            self.effect.forget(None);
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-            loop {
-                // Told to stop meanwhile: what was read is left to be read again.
-                if !self.connect(&stopping).await? {
-                    return Ok(());
-                }
-                match self.restart(&consumer).await {
-                    Ok(()) => break,
-                    Err(error) if error.is::<AnotherLog>() => return Err(error),
-                    Err(error) => tracing::warn!("{error:#}"),
-                }
-                self.effect.forget(None);
+            self.forget_all(&consumer).await?;
+            // Told to stop meanwhile: what was read is left to be read again.
+            if !self.reconnect(&consumer, wait, &stopping).await? {
+                return Ok(());
             }
         }
         self.close(consumer).await
+    }
+
+    /// Nothing is fetched from here on until it is started anew; the polls go on, so that the group
+    /// keeps us.
+    async fn forget_all(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
+        let started: Vec<i32> = std::mem::take(&mut self.started).into_iter().collect();
+        self.gathering.park().await;
+        consumer.hold(&started)?;
+        self.gathering.let_go(&started);
+        self.gathering.resume();
+        self.batch.clear();
+        self.loads.forget_all();
+        self.effect.forget(None);
+        Ok(())
+    }
+
+    /// After `wait` connects the effect again, with patience, and begins to load all that is ours.
+    /// False where it was told to stop meanwhile.
+    ///
+    /// What the group decides is heeded at once: until then it lets no member go on.
+    async fn reconnect(
+        &mut self,
+        consumer: &Arc<Consumer>,
+        mut wait: Duration,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<bool> {
+        let mut due = Instant::now() + wait;
+        loop {
+            while let Some(event) = self.gathering.event() {
+                self.heed_apart(event, consumer)?;
+            }
+            let effect = &mut self.effect;
+            let connecting = async {
+                sleep_until(due).await;
+                effect.connect().await
+            };
+            let connected = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return Ok(false),
+                () = self.gathering.arrived() => continue,
+                connected = connecting => connected,
+            };
+            if self.is_connected(connected)? {
+                self.load(self.assigned.iter().copied().collect(), Duration::ZERO, consumer);
+                return Ok(true);
+            }
+            due = Instant::now() + wait;
+            wait = (wait * 2).min(BACKOFF.end);
+        }
+    }
+
+    /// Heeds an event while the effect is away and holds nothing.
+    fn heed_apart(&mut self, event: Event, consumer: &Consumer) -> anyhow::Result<()> {
+        match event {
+            Event::Assigned(partitions) => {
+                tracing::info!(?partitions, "assigned");
+                self.assigned.extend(partitions);
+                Ok(())
+            }
+            Event::Revoked(partitions) | Event::Lost(partitions) => {
+                tracing::info!(?partitions, "given back");
+                self.give_back(&partitions, consumer)
+            }
+            Event::AnotherLog(reason) => Err(self.effect.another_log(reason).into()),
+            Event::Finished => Ok(()),
+        }
     }
 
     async fn follow(&mut self, consumer: &Arc<Consumer>) -> anyhow::Result<End> {
@@ -157,14 +216,12 @@ impl<E: Effect> Follower<E> {
             let next = tokio::select! {
                 biased;
                 () = self.gathering.arrived() => Next::Arrived,
-                found = self.loads.next() => Next::Found(found),
+                ended = self.loads.next() => Next::Loaded(ended),
                 () = self.effect.wait() => Next::Own,
             };
             let done = match next {
                 Next::Arrived => Ok(()),
-                Next::Found(found) => {
-                    found.and_then(|(found, waiting)| self.start(found, &waiting, consumer))
-                }
+                Next::Loaded(ended) => ended.and_then(|ended| self.loaded(ended, consumer)),
                 Next::Own => {
                     self.effect.work().await.map(|places| self.effected(consumer, &places))
                 }
@@ -228,12 +285,8 @@ impl<E: Effect> Follower<E> {
         match event {
             Event::Assigned(partitions) => {
                 tracing::info!(?partitions, "assigned");
-                // A rebalance may bring nothing.
-                if !partitions.is_empty() {
-                    self.assigned.extend(&partitions);
-                    let load = self.effect.load(&partitions);
-                    self.loads.begin(partitions, consumer, load);
-                }
+                self.assigned.extend(&partitions);
+                self.load(partitions, Duration::ZERO, consumer);
                 Ok(())
             }
             Event::Revoked(partitions) => {
@@ -259,45 +312,55 @@ impl<E: Effect> Follower<E> {
         self.loads.forget(partitions);
         self.assigned.retain(|partition| !partitions.contains(partition));
         self.started.retain(|partition| !partitions.contains(partition));
+        self.gathering.let_go(partitions);
         consumer.release(partitions)?;
         partitions.iter().for_each(|partition| self.lag.given_back(*partition));
         Ok(())
     }
 
-    /// Begins partitions with what was found of them. Of others that it was found of, too, nothing
-    /// is wanted any more.
+    /// Begins to look up, after a pause, what is stored of partitions.
+    fn load(&mut self, partitions: Vec<i32>, pause: Duration, consumer: &Arc<Consumer>) {
+        // A rebalance may bring nothing.
+        if partitions.is_empty() {
+            return;
+        }
+        let load = self.effect.load(&partitions);
+        let looking = look_up(partitions.clone(), Arc::clone(consumer), load);
+        self.loads.begin(&partitions, async move {
+            sleep(pause).await;
+            looking.await
+        });
+    }
+
+    /// Starts partitions with what was found of them. Where that failed it is tried again for them
+    /// alone, if there are others that go on.
+    fn loaded(
+        &mut self,
+        ended: Ended<Found<E::Loaded>>,
+        consumer: &Arc<Consumer>,
+    ) -> anyhow::Result<()> {
+        let Ended { waiting, found } = ended;
+        match found {
+            Ok(found) => self.start(found, &waiting, consumer),
+            Err(error) if error.is::<AnotherLog>() || self.started.is_empty() => Err(error),
+            Err(error) => {
+                tracing::warn!(partitions = ?waiting, "loading again: {error:#}");
+                self.load(waiting, LOAD_AGAIN, consumer);
+                Ok(())
+            }
+        }
+    }
+
     fn start(
         &mut self,
         found: Found<E::Loaded>,
         waiting: &[i32],
         consumer: &Consumer,
     ) -> anyhow::Result<()> {
-        let unwanted = found.partitions.iter().filter(|partition| !waiting.contains(partition));
-        let unwanted: Vec<i32> = unwanted.copied().collect();
         let (starts, remembered) = self.begin(found, waiting)?;
-        self.effect.forget(Some(&unwanted));
         self.gathering.expect(waiting, &remembered);
         self.started.extend(waiting);
         consumer.start(&starts)
-    }
-
-    /// Reads every partition that is ours again, from what the store has.
-    async fn restart(&mut self, consumer: &Arc<Consumer>) -> anyhow::Result<()> {
-        let assigned: Vec<i32> = self.assigned.iter().copied().collect();
-        if !assigned.is_empty() {
-            // Whatever can fail comes before the partitions are let go.
-            let load = self.effect.load(&assigned);
-            let found = look_up(assigned.clone(), Arc::clone(consumer), load).await?;
-            let (starts, remembered) = self.begin(found, &assigned)?;
-            self.gathering.park().await;
-            self.started.clear();
-            self.gathering.expect(&assigned, &remembered);
-            consumer.start(&starts)?;
-            self.started.extend(&assigned);
-        }
-        consumer.hold(false)?;
-        self.gathering.resume();
-        Ok(())
     }
 
     /// Where partitions are to be read from, and what must be found there.
@@ -306,13 +369,13 @@ impl<E: Effect> Follower<E> {
         found: Found<E::Loaded>,
         wanted: &[i32],
     ) -> anyhow::Result<(Vec<(i32, Start)>, Places)> {
-        let Found { loaded, of, known, .. } = found;
+        let Found { loaded, of, known } = found;
         if of != self.partitions {
             // Which partition a symbol is on follows from their number.
             let reason = format!("it had {} partitions and has {of} now", self.partitions);
             return Err(self.effect.another_log(reason).into());
         }
-        let places = self.effect.begin(loaded)?;
+        let places = self.effect.begin(loaded, wanted)?;
         let (mut starts, mut remembered) = (Vec::new(), Vec::new());
         let wanted = known.into_iter().filter(|(partition, ..)| wanted.contains(partition));
         for (partition, committed, bounds) in wanted {

@@ -56,6 +56,28 @@ impl Batch {
         self.trades.len() >= bound || self.dead_bytes >= MAX_DEAD_BYTES
     }
 
+    /// Drops what was read of some partitions; `records` still counts it.
+    fn let_go(&mut self, partitions: &[i32], symbols: &Symbols) {
+        let read = self.places.len();
+        self.places.retain(|partition, _| !partitions.contains(partition));
+        if self.places.is_empty() {
+            self.clear();
+        }
+        if self.places.len() == read {
+            return;
+        }
+        let stays = |trade: &Gathered| !partitions.contains(&symbols.partition(trade.symbol));
+        let (mut read, mut stayed) = (0, 0);
+        for (to, _) in &mut self.bursts {
+            stayed += self.trades[read..*to].iter().filter(|trade| stays(trade)).count();
+            read = std::mem::replace(to, stayed);
+        }
+        self.trades.retain(stays);
+        self.received.retain(|partition, _| !partitions.contains(partition));
+        self.dead.retain(|(letter, _)| !partitions.contains(&letter.partition));
+        self.dead_bytes = self.dead.iter().map(|(letter, _)| bytes_of(letter)).sum();
+    }
+
     fn end_burst(&mut self, now: u64) {
         let read = self.trades.len();
         if read > self.bursts.last().map_or(0, |(read, _)| *read) {
@@ -85,6 +107,10 @@ impl Batch {
     }
 }
 
+fn bytes_of(letter: &DeadLetter) -> usize {
+    letter.key.len() + letter.value.len()
+}
+
 /// What the polling thread tells beside records.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -98,6 +124,9 @@ pub(crate) enum Event {
 }
 
 /// The batch that grows, shared by the polling thread and whoever writes it.
+///
+/// Invariant: it holds records only of partitions that are expected. Whatever else is polled, such
+/// as the last records of one that was given back, is dropped: whoever starts it reads it again.
 pub(crate) struct Gathering {
     shared: Mutex<Shared>,
     /// For the writer: there is something to take.
@@ -115,7 +144,7 @@ struct Shared {
     batch: Batch,
     symbols: Symbols,
     events: VecDeque<Event>,
-    /// The next offset expected of each partition, since it was started.
+    /// The first offset that may come of each partition that is expected.
     next: BTreeMap<i32, i64>,
     /// Records that must be found again, as Redis remembers them.
     remembered: BTreeMap<i32, Place>,
@@ -174,8 +203,9 @@ impl Gathering {
         }
         let place = Place { offset: record.offset(), fingerprint: record.fingerprint() };
         let known = match shared.look(record.partition(), place) {
-            Ok(known) => known,
-            Err(reason) => {
+            None => return true,
+            Some(Ok(known)) => known,
+            Some(Err(reason)) => {
                 shared.strange = true;
                 shared.batch.clear();
                 shared.events.push_back(Event::AnotherLog(reason));
@@ -290,23 +320,38 @@ impl Gathering {
     /// Partitions are about to be read (again), and what must be found there.
     pub(crate) fn expect(&self, partitions: &[i32], remembered: &[(i32, Place)]) {
         let mut shared = self.lock();
-        for partition in partitions {
-            shared.next.remove(partition);
-            shared.remembered.remove(partition);
-        }
+        shared.let_go(partitions);
+        shared.next.extend(partitions.iter().map(|partition| (*partition, 0)));
         shared.remembered.extend(remembered.iter().copied());
+    }
+
+    /// Nothing of these is expected any more.
+    pub(crate) fn let_go(&self, partitions: &[i32]) {
+        self.lock().let_go(partitions);
     }
 }
 
 impl Shared {
+    fn let_go(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            self.next.remove(partition);
+            self.remembered.remove(partition);
+        }
+        self.batch.let_go(partitions, &self.symbols);
+    }
+
     /// Whether the record is one that the store remembers or an older one; an error says why it
-    /// shows that the log is another one.
+    /// shows that the log is another one. `None` where its partition is not expected.
     #[inline]
-    fn look(&mut self, partition: i32, place: Place) -> Result<bool, String> {
-        let next = self.next.insert(partition, place.offset + 1);
-        if let Some(next) = next
-            && place.offset < next
-        {
+    fn look(&mut self, partition: i32, place: Place) -> Option<Result<bool, String>> {
+        let next = self.next.get_mut(&partition)?;
+        let expected = std::mem::replace(next, place.offset + 1);
+        Some(self.compare(partition, place, expected))
+    }
+
+    #[inline]
+    fn compare(&mut self, partition: i32, place: Place, next: i64) -> Result<bool, String> {
+        if place.offset < next {
             let offset = place.offset;
             return Err(format!("partition {partition} went back from {next} to {offset}"));
         }
@@ -354,7 +399,7 @@ impl Shared {
             value: record.value().to_vec(),
             reason,
         };
-        self.batch.dead_bytes += letter.key.len() + letter.value.len();
+        self.batch.dead_bytes += bytes_of(&letter);
         self.batch.dead.push((letter, label));
     }
 }
@@ -364,6 +409,23 @@ mod tests {
     use market::{Price, Volume};
 
     use super::*;
+
+    impl Shared {
+        /// Reads a record of one trade of a symbol of that partition, as `push` does.
+        fn read(&mut self, partition: i32, offset: i64) {
+            let place = Place { offset, fingerprint: 1 };
+            let Some(looked) = self.look(partition, place) else { return };
+            looked.expect("the same log");
+            let mut names = (0..).map(|number| format!("SYMBOL:{number}"));
+            let name = names.find(|name| broker::partition_of(name, 2) == partition);
+            let symbol = self.symbols.number(&name.expect("one of them"));
+            let sequence = Sequence { offset, index: 0 };
+            self.batch.records += 1;
+            self.batch.places.insert(partition, place);
+            self.batch.received.entry(partition).or_insert(1);
+            self.batch.trades.push(Gathered { symbol, sequence, ..trade() });
+        }
+    }
 
     fn trade() -> Gathered {
         let price = Price::new(1.0).expect("a price");
@@ -387,5 +449,28 @@ mod tests {
         gathering.rest(30);
         gathering.take(&mut batch, 40, |_, _| {});
         assert_eq!(batch.bursts, [(1, 30)]);
+    }
+
+    #[test]
+    fn what_is_read_of_a_partition_that_is_not_expected_is_dropped() {
+        let gathering = Gathering::new(1_000, 2);
+        gathering.lock().read(0, 7);
+        assert!(gathering.lock().batch.is_empty(), "it was never started");
+        gathering.expect(&[0, 1], &[]);
+        let read = |partition, offset| gathering.lock().read(partition, offset);
+        read(0, 3);
+        read(1, 5);
+        gathering.rest(10);
+        read(0, 4);
+        gathering.let_go(&[0]);
+        read(0, 5);
+        gathering.expect(&[0], &[(0, Place { offset: 2, fingerprint: 1 })]);
+        read(0, 2);
+        let mut batch = Batch::default();
+        gathering.take(&mut batch, 20, |_, _| {});
+        let offsets: Vec<i64> = batch.trades.iter().map(|trade| trade.sequence.offset).collect();
+        assert_eq!(offsets, [5, 2], "what was read before 0 was let go is gone");
+        assert_eq!((batch.places[&0].offset, batch.places[&1].offset), (2, 5));
+        assert_eq!(batch.bursts, [(1, 10), (2, 20)]);
     }
 }

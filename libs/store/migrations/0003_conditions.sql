@@ -40,8 +40,9 @@ COMMENT ON COLUMN alerts.latched IS 'has fired, and cannot again before a price 
 COMMENT ON COLUMN alerts.asleep_until IS 'end of its cooldown: event time, Unix milliseconds';
 COMMENT ON COLUMN alerts.reference_price IS 'the price that a percent counts from, once it is known';
 
+CREATE INDEX alerts_by_status ON alerts (status, id) WHERE status IN (2, 3, 4);
 CREATE INDEX alerts_of_symbol ON alerts (symbol, id);
-CREATE INDEX alerts_expiring ON alerts (expires_at) WHERE status = 1 AND expires_at IS NOT NULL;
+CREATE INDEX alerts_expiring ON alerts (expires_at, id) WHERE status = 1 AND expires_at IS NOT NULL;
 
 ALTER TABLE firings
     ALTER COLUMN target_price DROP NOT NULL,
@@ -64,7 +65,8 @@ ALTER TABLE outbox DROP COLUMN received_at;
 CREATE INDEX firings_by_xid ON firings (xid, id);
 CREATE INDEX firings_of_user ON firings (user_id, id);
 
--- Where a quota is set: how many alerts a user has, the deleted ones left out.
+-- Where a quota is set: how many alerts a user has, the deleted ones left out. The row of user 0,
+-- whom there is not, says that they are counted.
 CREATE TABLE quotas (
     user_id bigint PRIMARY KEY,
     alerts bigint NOT NULL CHECK (alerts >= 0)
@@ -76,7 +78,10 @@ CREATE TABLE snapshots (
     id uuid PRIMARY KEY,
     log_id uuid NOT NULL,
     partition integer NOT NULL,
-    taken_at timestamptz NOT NULL DEFAULT now()
+    taken_at timestamptz NOT NULL DEFAULT now(),
+    -- A snapshot's cursor counts the transactions of one cluster: in another one, to which a dump
+    -- was restored, it would skip what is changed there.
+    cluster bigint NOT NULL DEFAULT ((pg_control_system()).system_identifier)
 );
 
 CREATE INDEX snapshots_of_partition ON snapshots (log_id, partition, taken_at);

@@ -101,7 +101,13 @@ struct Next {
 impl Change {
     /// Whether an alert is armed by it: then [`ArmedAt`] is needed.
     pub fn arms(&self) -> bool {
-        !matches!(self, Self::Pause | Self::Delete)
+        match self {
+            Self::Pause | Self::Delete => false,
+            Self::Resume | Self::Rearm => true,
+            Self::Patch(Patch { condition, repeat, expires_at, note: _ }) => {
+                condition.is_some() || repeat.is_some() || expires_at.is_some()
+            }
+        }
     }
 
     /// `None` where nothing is to be done.
@@ -249,6 +255,8 @@ async fn update(
         return row.fetch_one(connection).await;
     }
     let TermsColumns { condition, cooldown_ms, hysteresis_percent } = (&next.terms).into();
+    // The end was read before the row was locked: meanwhile the alert may have fired on a trade
+    // past it, and does not see that trade again.
     let row = alerts!(
         "UPDATE alerts SET
             status = $2, condition = $3, target_price = $4, lower_price = $5, upper_price = $6,
@@ -256,9 +264,16 @@ async fn update(
             expires_at = 'epoch'::timestamptz + $10::bigint * interval '1 ms', note = $11,
             revision = least(revision + 1, 8388607), generation = generation + 1,
             version = version + 1, changed_xid = pg_current_xact_id(), changed_at = now(),
-            latched = false, asleep_until = NULL, reference_price = NULL, armed_index = 0,
-            armed_offset = coalesce($12, armed_offset), partition = coalesce($13, partition),
-            armed_log = CASE WHEN $12 IS NULL THEN armed_log ELSE $14 END
+            latched = false, asleep_until = NULL, reference_price = NULL,
+            armed_index = CASE
+                WHEN $12::bigint IS NULL OR armed_log = $14 AND armed_offset >= $12::bigint THEN armed_index ELSE 0
+            END,
+            armed_offset = CASE
+                WHEN $12::bigint IS NULL OR armed_log = $14 AND armed_offset >= $12::bigint THEN armed_offset
+                ELSE $12::bigint
+            END,
+            partition = coalesce($13, partition),
+            armed_log = CASE WHEN $12::bigint IS NULL THEN armed_log ELSE $14 END
         WHERE id = $1 RETURNING",
         "",
         id,

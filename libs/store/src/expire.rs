@@ -17,8 +17,9 @@ pub struct Expiring {
 }
 
 impl Store {
-    /// Up to `limit` alerts of these partitions that are active and past their expiry, the oldest
-    /// expiry after `after` first. A trade from before it may still be on its way to one.
+    /// Up to `limit` alerts of these partitions that are active and past their expiry, in the order
+    /// of their expiries and ids, those after `after` in it. A trade from before its expiry may
+    /// still be on its way to one.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -26,7 +27,7 @@ impl Store {
         &self,
         log: &Log,
         partitions: &[i32],
-        after: i64,
+        (after, after_id): (i64, i64),
         limit: u32,
     ) -> Result<Vec<Expiring>, StoreError> {
         let mut session = self.session(Call::Expire).await?;
@@ -35,13 +36,14 @@ impl Store {
                 (extract(epoch FROM expires_at) * 1000)::bigint AS "expires_at!"
             FROM alerts
             WHERE status = 1 AND expires_at IS NOT NULL AND expires_at <= now()
-                AND expires_at >= 'epoch'::timestamptz + $4::bigint * interval '1 ms'
+                AND (expires_at, id) > ('epoch'::timestamptz + $4::bigint * interval '1 ms', $5)
                 AND partition = ANY ($2) AND armed_log = $1
-            ORDER BY expires_at LIMIT $3"#,
+            ORDER BY expires_at, id LIMIT $3"#,
             log.id,
             partitions,
             i64::from(limit),
-            after
+            after,
+            after_id
         );
         let rows = within(rows.fetch_all(session.connection())).await;
         let rows = session.settle(rows)?.into_iter();

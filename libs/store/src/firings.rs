@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use market::{Price, Sequence};
 use sqlx::PgConnection;
 use triggers::Condition;
@@ -168,14 +169,18 @@ impl Store {
     }
 
     /// Where to begin so that none is missed that was stored after the firing of this id had been
-    /// seen: for [`Store::firings_from`]. `None` where there is no such firing.
+    /// seen: for [`Store::firings_from`]. `None` where there is no such firing. In a database
+    /// restored from a dump, whose rows may carry transactions that are yet to come, that is the
+    /// begin of all.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn horizon_of(&self, firing: i64) -> Result<Option<Place>, StoreError> {
         let mut session = self.session(Call::Firings).await?;
         let xid = sqlx::query_scalar!(
-            r#"SELECT horizon::text AS "xid!" FROM firings WHERE id = $1"#,
+            r#"SELECT CASE
+                WHEN horizon <= pg_snapshot_xmin(pg_current_snapshot()) THEN horizon::text ELSE '0'
+            END AS "xid!" FROM firings WHERE id = $1"#,
             firing
         );
         let xid = within(xid.fetch_optional(session.connection())).await;
@@ -184,7 +189,8 @@ impl Store {
     }
 
     /// Firings from a place on, up to those that `until` has seen, in the order of their
-    /// transactions, at most `limit`; with each where to go on.
+    /// transactions, at most `limit`: a user's where one is given, and a symbol's; and where to go
+    /// on, `None` where no more follow.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -192,6 +198,8 @@ impl Store {
         &self,
         place: &Place,
         until: &Cursor,
+        user: Option<UserId>,
+        symbol: Option<&str>,
         limit: u32,
     ) -> Result<(Vec<Firing>, Option<Place>), StoreError> {
         let mut session = self.session(Call::Firings).await?;
@@ -200,11 +208,15 @@ impl Store {
             "FROM firings WHERE (xid, id) > ($1::text::xid8, $2::bigint)
                 AND xid < pg_snapshot_xmax($3::text::pg_snapshot)
                 AND pg_visible_in_snapshot(xid, $3::text::pg_snapshot)
+                AND ($5::bigint IS NULL OR user_id = $5)
+                AND ($6::text IS NULL OR symbol = $6)
             ORDER BY xid, id LIMIT $4",
             place.xid,
             place.id,
             until.as_str(),
-            i64::from(limit)
+            i64::from(limit),
+            user.map(UserId::get) as Option<i64>,
+            symbol as Option<&str>
         );
         let rows = within(rows.fetch_all(session.connection())).await;
         let rows = session.settle(rows)?;
@@ -223,6 +235,9 @@ impl Store {
         Ok((firings, Some(next)))
     }
 }
+
+/// Firings that are read at once for those who follow them.
+pub const AT_ONCE: usize = 1_000;
 
 /// Among the firings in the order of their transactions: all at or before it have been given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,20 +258,22 @@ impl Reader {
         Ok(cursor)
     }
 
-    /// Every firing that was stored since the cursor, whatever was uncommitted then.
+    /// Gives every firing that was stored since the cursor, whatever was uncommitted then, to
+    /// `each`, at most [`AT_ONCE`] at once.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]: ask again from the same cursor.
     pub async fn firings_since(
         &mut self,
         cursor: &Cursor,
-    ) -> Result<(Vec<Firing>, Cursor), StoreError> {
+        each: impl FnMut(Vec<Firing>),
+    ) -> Result<Cursor, StoreError> {
         let (address, mut connection) = self.take()?;
         // All of it in one snapshot, so that what is given is what the next cursor has seen.
         let next = snapshot(&address, &mut connection).await?;
-        let rows = since(&address, &mut connection, cursor, &next).await?;
+        since(&address, &mut connection, cursor, &next, each).await?;
         self.put_back(connection);
-        Ok((rows, next))
+        Ok(next)
     }
 }
 
@@ -265,7 +282,8 @@ async fn since(
     connection: &mut PgConnection,
     cursor: &Cursor,
     next: &Cursor,
-) -> Result<Vec<Firing>, StoreError> {
+    mut each: impl FnMut(Vec<Firing>),
+) -> Result<(), StoreError> {
     let rows = firings!(
         "SELECT",
         "FROM firings WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
@@ -276,9 +294,19 @@ async fn since(
         cursor.as_str(),
         next.as_str()
     );
-    match within(rows.fetch_all(connection)).await {
-        Outcome::Answer(Ok(rows)) => rows.into_iter().map(|row| row.decode(address)).collect(),
-        Outcome::Answer(Err(error)) => Err(StoreError::new(address, &error)),
-        Outcome::Silence => Err(StoreError::slow(address, PATIENCE)),
+    let mut rows = rows.fetch(connection).chunks(AT_ONCE);
+    loop {
+        match within(async { Ok(rows.next().await) }).await {
+            Outcome::Answer(Ok(Some(some))) => {
+                let decode = |row: sqlx::Result<FiringRow>| {
+                    row.map_err(|error| StoreError::new(address, &error))?.decode(address)
+                };
+                let some: Result<Vec<Firing>, StoreError> = some.into_iter().map(decode).collect();
+                each(some?);
+            }
+            Outcome::Answer(Ok(None)) => return Ok(()),
+            Outcome::Answer(Err(error)) => return Err(StoreError::new(address, &error)),
+            Outcome::Silence => return Err(StoreError::slow(address, PATIENCE)),
+        }
     }
 }

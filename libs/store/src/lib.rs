@@ -11,8 +11,8 @@
 //! Invariants: an alert fires once per generation, whoever tries (`fire` is fenced by status,
 //! revision and generation), and a firing moves its alert on in the same transaction; a checkpoint
 //! only moves forward; no change of an alert is ever skipped by `changes`, whatever was uncommitted
-//! when it was asked. Every call is one transaction, so none is half done, and no transaction waits
-//! for anything but PostgreSQL.
+//! when it was asked. Every call is one transaction, or, of many firings, several that stand for
+//! themselves: none is half done, and no transaction waits for anything but PostgreSQL.
 //!
 //! Queries are checked at build time against the answers in `.sqlx`. After a change of a query or
 //! of a migration make them anew: `cargo run --release --package testkit --example sqlx_prepare`.
@@ -60,7 +60,7 @@ pub use ends::{EndOffsets, EndUnknown, LogEnds};
 pub use error::StoreError;
 pub use expire::Expiring;
 pub use fire::NewFiring;
-pub use firings::{Firing, Of, Place};
+pub use firings::{AT_ONCE, Firing, Of, Place};
 pub use list::Filter;
 pub use load::Loading;
 pub use log::{Log, Rearm};
@@ -69,9 +69,13 @@ pub use news::News;
 pub use quota::Quota;
 pub use url::DatabaseUrl;
 
-/// Connections at most. PostgreSQL serves a few busy ones faster than many; a call that finds
-/// none free, or no server, waits for [`ACQUIRE_PATIENCE`].
-pub const CONNECTIONS: u32 = 8;
+/// Connections at most, for calls. PostgreSQL serves a few busy ones faster than many; a call that
+/// finds none free, or no server, waits for [`ACQUIRE_PATIENCE`].
+const FOR_CALLS: u32 = 8;
+/// For what owners of partitions store: however many calls there are, firings do not wait for them.
+const FOR_OWNERS: u32 = 4;
+/// Connections of both pools at most.
+pub const CONNECTIONS: u32 = FOR_CALLS + FOR_OWNERS;
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// PostgreSQL, as the alert service needs it. Cheap to clone.
@@ -79,7 +83,8 @@ const ACQUIRE_PATIENCE: Duration = Duration::from_secs(2);
 /// A PostgreSQL that is away is [`StoreError::Unavailable`]; each call connects again by itself.
 #[derive(Clone)]
 pub struct Store {
-    pool: PgPool,
+    calls: PgPool,
+    owners: PgPool,
     options: PgConnectOptions,
     /// Host, port and database: what an error may show.
     address: Arc<str>,
@@ -96,12 +101,18 @@ impl Store {
     /// Outside a tokio runtime.
     pub fn new(url: &DatabaseUrl, program: &str, metrics: StoreMetrics) -> Self {
         let options = url.options(program);
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE_PATIENCE)
-            .connect_lazy_with(options.clone());
+        // What was given up on here is not to go on there, with its locks.
+        let patience = session::PATIENCE.as_millis().to_string();
+        let bounded = options.clone().options([("statement_timeout", patience)]);
+        let pool = |connections| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_PATIENCE)
+                .connect_lazy_with(bounded.clone())
+        };
         Self {
-            pool,
+            calls: pool(FOR_CALLS),
+            owners: pool(FOR_OWNERS),
             options,
             address: url.address().into(),
             news: Arc::default(),
@@ -110,14 +121,15 @@ impl Store {
         }
     }
 
-    /// Connections of the pool: all, and of them idle.
+    /// Connections of the pools: all, and of them idle.
     pub fn connections(&self) -> (usize, usize) {
-        (self.pool.size() as usize, self.pool.num_idle())
+        let Self { calls, owners, .. } = self;
+        (calls.size() as usize + owners.size() as usize, calls.num_idle() + owners.num_idle())
     }
 
     /// Waits until every connection has been given back, and closes them.
     pub async fn close(&self) {
-        self.pool.close().await;
+        tokio::join!(self.calls.close(), self.owners.close());
     }
 }
 

@@ -1,4 +1,6 @@
-use crate::alert::alerts;
+use sqlx::PgConnection;
+
+use crate::alert::{AlertRow, alerts};
 use crate::metrics::Call;
 use crate::session::within;
 use crate::{Alert, Status, Store, StoreError, UserId};
@@ -37,7 +39,6 @@ impl Store {
             .as_ref()
             .map(|statuses| statuses.iter().map(|status| status.code()).collect());
         let statuses = statuses.as_deref();
-        let is_active = statuses == Some(&[Status::Active.code()]);
         let mut session = self.session(Call::List).await?;
         let connection = session.connection();
         // The lists differ in the index that serves them, so each has a text of its own: with the
@@ -76,31 +77,7 @@ impl Store {
                 );
                 within(rows.fetch_all(connection)).await
             }
-            (None, None) if is_active => {
-                let rows = alerts!(
-                    "SELECT",
-                    "FROM alerts WHERE id > $1 AND status = 1
-                        AND (expires_at IS NULL OR expires_at > now())
-                    ORDER BY id LIMIT $2",
-                    after,
-                    limit
-                );
-                within(rows.fetch_all(connection)).await
-            }
-            (None, None) => {
-                let rows = alerts!(
-                    "SELECT",
-                    "FROM alerts WHERE id > $1 AND status <> 5
-                        AND ($3::smallint[] IS NULL OR CASE
-                            WHEN status = 1 AND expires_at <= now() THEN 4 ELSE status
-                        END = ANY ($3))
-                    ORDER BY id LIMIT $2",
-                    after,
-                    limit,
-                    statuses as Option<&[i16]>
-                );
-                within(rows.fetch_all(connection)).await
-            }
+            (None, None) => within(of_everybody(connection, statuses, after, limit)).await,
         };
         let rows = session.settle(rows)?;
         rows.into_iter().map(|row| row.decode(&self.address)).collect()
@@ -117,4 +94,62 @@ impl Store {
         let row = session.settle(row)?;
         row.map(|row| row.decode(&self.address)).transpose()
     }
+}
+
+/// Status by status, since each has an index of its own: to look for few among the many others
+/// would read them all.
+async fn of_everybody(
+    connection: &mut PgConnection,
+    statuses: Option<&[i16]>,
+    after: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<AlertRow>> {
+    let Some(statuses) = statuses else {
+        let rows = alerts!(
+            "SELECT",
+            "FROM alerts WHERE id > $1 AND status <> 5 ORDER BY id LIMIT $2",
+            after,
+            limit
+        );
+        return rows.fetch_all(connection).await;
+    };
+    let mut rows = Vec::new();
+    if statuses.contains(&Status::Active.code()) {
+        let some = alerts!(
+            "SELECT",
+            "FROM alerts WHERE id > $1 AND status = 1
+                AND (expires_at IS NULL OR expires_at > now())
+            ORDER BY id LIMIT $2",
+            after,
+            limit
+        );
+        rows.extend(some.fetch_all(&mut *connection).await?);
+    }
+    if statuses.contains(&Status::Expired.code()) {
+        // Those that nobody has marked yet.
+        let some = alerts!(
+            "SELECT",
+            "FROM alerts WHERE id > $1 AND status = 1 AND expires_at <= now()
+            ORDER BY id LIMIT $2",
+            after,
+            limit
+        );
+        rows.extend(some.fetch_all(&mut *connection).await?);
+    }
+    for status in [Status::Paused, Status::Triggered, Status::Expired] {
+        if statuses.contains(&status.code()) {
+            let some = alerts!(
+                "SELECT",
+                "FROM alerts WHERE id > $1 AND status = $3 AND status IN (2, 3, 4)
+                ORDER BY id LIMIT $2",
+                after,
+                limit,
+                status.code()
+            );
+            rows.extend(some.fetch_all(&mut *connection).await?);
+        }
+    }
+    rows.sort_unstable_by_key(|row| row.id);
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(rows)
 }

@@ -46,7 +46,8 @@ impl Reader {
         let checkpoints = within(checkpoints.fetch_all(&mut connection)).await;
         let checkpoints = settle(&address, checkpoints)?;
         let snapshots = sqlx::query!(
-            "SELECT partition, id FROM snapshots WHERE log_id = $1 AND partition = ANY ($2)",
+            "SELECT partition, id FROM snapshots WHERE log_id = $1 AND partition = ANY ($2)
+                AND cluster = (pg_control_system()).system_identifier",
             log.id,
             partitions
         );

@@ -5,7 +5,7 @@ use sqlx::Acquire;
 use uuid::Uuid;
 
 use crate::metrics::Call;
-use crate::session::{within, within_period};
+use crate::session::{unbounded, within, within_period};
 use crate::{Store, StoreError};
 
 /// Every active alert's row is written, and a person waits for it.
@@ -39,30 +39,16 @@ impl Store {
     pub async fn follow(&self, topic: &str, partitions: i32) -> Result<Log, StoreError> {
         let fresh = Uuid::now_v7();
         let mut session = self.session(Call::Log).await?;
-        // Two programs that start at once agree on whose id came first: the no-op update makes
-        // the second one wait for the first, and see its row.
-        let stored = within(
-            sqlx::query!(
-                "INSERT INTO logs (topic, log_id, partitions) VALUES ($1, $2, $3)
-                ON CONFLICT (topic) DO UPDATE SET topic = excluded.topic
-                RETURNING log_id, partitions",
-                topic,
-                fresh,
-                partitions
-            )
-            .fetch_one(session.connection()),
-        );
-        let stored = stored.await;
-        let stored = session.settle(stored)?;
-        if stored.log_id == fresh {
+        let outcome = within(follow(session.connection(), topic, fresh, partitions)).await;
+        let (id, stored) = session.settle(outcome)?;
+        if id == fresh {
             tracing::info!(topic, log = %fresh, "PostgreSQL begins to follow the topic");
         }
-        if stored.partitions != partitions {
-            let reason =
-                format!("it had {} partitions and has {partitions} now", stored.partitions);
+        if stored != partitions {
+            let reason = format!("it had {stored} partitions and has {partitions} now");
             return Err(another(topic, reason).into());
         }
-        Ok(Log { id: stored.log_id, topic: topic.to_owned(), partitions })
+        Ok(Log { id, topic: topic.to_owned(), partitions })
     }
 
     /// Follows the topic anew under a new log id: checkpoints are forgotten, and every active
@@ -87,6 +73,32 @@ impl Store {
     }
 }
 
+/// The id and the number of partitions that are stored. The row is looked at before it is written:
+/// creates and checkpoints hold a shared lock on it nearly all the time.
+async fn follow(
+    connection: &mut sqlx::PgConnection,
+    topic: &str,
+    fresh: Uuid,
+    partitions: i32,
+) -> sqlx::Result<(Uuid, i32)> {
+    loop {
+        let stored = sqlx::query!("SELECT log_id, partitions FROM logs WHERE topic = $1", topic);
+        if let Some(stored) = stored.fetch_optional(&mut *connection).await? {
+            return Ok((stored.log_id, stored.partitions));
+        }
+        // Of two programs that start at once the second one waits for the first, and finds its row.
+        sqlx::query!(
+            "INSERT INTO logs (topic, log_id, partitions) VALUES ($1, $2, $3)
+            ON CONFLICT (topic) DO NOTHING",
+            topic,
+            fresh,
+            partitions
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+}
+
 async fn rebuild(
     connection: &mut sqlx::PgConnection,
     topic: &str,
@@ -94,6 +106,7 @@ async fn rebuild(
     rearm: Rearm<impl Fn(&str) -> i32 + Send, impl Fn(i32) -> i64 + Send>,
 ) -> sqlx::Result<Uuid> {
     let mut transaction = connection.begin().await?;
+    unbounded(&mut transaction).await?;
     // The row is locked from here on: creates and checkpoints wait, and then find another id.
     let before = sqlx::query_scalar!("SELECT log_id FROM logs WHERE topic = $1 FOR UPDATE", topic)
         .fetch_optional(&mut *transaction)

@@ -43,6 +43,12 @@ impl Call {
         Self::Log,
     ];
 
+    /// Whether owners of partitions make it, whose firings depend on it.
+    pub(crate) fn is_an_owners(self) -> bool {
+        use Call::{Advance, Checkpoints, Expire, Fire, Snapshot};
+        matches!(self, Fire | Advance | Expire | Checkpoints | Snapshot)
+    }
+
     /// As a label.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -17,9 +17,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]: some may have been moved; that does no harm.
     pub async fn advance(&self, progress: &[Progress]) -> Result<(), StoreError> {
-        // Of one alert the last holds; rows are locked in the order of their ids, as everywhere.
-        let last: BTreeMap<AlertId, &Progress> =
-            progress.iter().map(|progress| (progress.id, progress)).collect();
+        // Of one alert the latest holds; rows are locked in the order of their ids, as everywhere.
+        let mut last: BTreeMap<AlertId, &Progress> = BTreeMap::new();
+        let moment = |progress: &Progress| (progress.version, progress.armed_at);
+        for new in progress {
+            let known = last.entry(new.id).or_insert(new);
+            if moment(new) >= moment(known) {
+                *known = new;
+            }
+        }
         let last: Vec<&Progress> = last.into_values().collect();
         for some in last.chunks(ROWS) {
             self.advance_some(some).await?;

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
+use sqlx::{Acquire, PgConnection};
 
 use crate::metrics::Call;
-use crate::session::within_period;
+use crate::session::{unbounded, within_period};
 use crate::{Store, StoreError, UserId};
 
 /// Every alert there is may have to be counted.
@@ -83,30 +83,52 @@ impl Quota {
 }
 
 impl Store {
-    /// From here on no user may have more alerts than that. Counts those that there are, so every
-    /// instance must have the same quota, or none.
+    /// From here on no user may have more alerts than that; `None`: as many as they like. Every
+    /// instance must have a quota, or none: the first one with it counts what there is, and the
+    /// first one without it forgets the counts.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn limit(&mut self, quota: Quota) -> Result<(), StoreError> {
+    pub async fn limit(&mut self, quota: Option<Quota>) -> Result<(), StoreError> {
         let mut session = self.session(Call::Quota).await?;
-        let work = async {
-            let mut transaction = sqlx::Acquire::begin(session.connection()).await?;
-            // Creations under a quota wait.
-            sqlx::query!("LOCK TABLE quotas IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
-            sqlx::query!(
-                "INSERT INTO quotas (user_id, alerts)
-                SELECT user_id, count(*) FROM alerts WHERE status <> 5 GROUP BY user_id
-                ON CONFLICT (user_id) DO UPDATE SET alerts = excluded.alerts"
-            )
-            .execute(&mut *transaction)
-            .await?;
-            transaction.commit().await
-        };
+        let work = count(session.connection(), quota.is_some());
         let counted = within_period(COUNT_PATIENCE, work).await;
         session.settle(counted)?;
         drop(session);
-        self.quota = Some(quota);
+        self.quota = quota;
         Ok(())
     }
+}
+
+/// Whose row says that alerts are counted.
+const NOBODY: i64 = 0;
+
+async fn count(connection: &mut PgConnection, is_wanted: bool) -> sqlx::Result<()> {
+    let counts = || {
+        sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM quotas WHERE user_id = $1) AS "counts!""#,
+            NOBODY
+        )
+    };
+    if counts().fetch_one(&mut *connection).await? == is_wanted {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await?;
+    unbounded(&mut transaction).await?;
+    // Creations under a quota wait.
+    sqlx::query!("LOCK TABLE quotas IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    if counts().fetch_one(&mut *transaction).await? != is_wanted {
+        sqlx::query!("DELETE FROM quotas").execute(&mut *transaction).await?;
+        if is_wanted {
+            sqlx::query!(
+                "INSERT INTO quotas (user_id, alerts)
+                SELECT user_id, count(*) FROM alerts WHERE status <> 5 GROUP BY user_id
+                UNION ALL SELECT $1::bigint, 0",
+                NOBODY
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
+    }
+    transaction.commit().await
 }

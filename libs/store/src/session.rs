@@ -30,7 +30,8 @@ impl Store {
     pub(crate) async fn session(&self, call: Call) -> Result<Session<'_>, StoreError> {
         let asked = Instant::now();
         let span = span_of(call);
-        let connection = self.pool.acquire().await.map_err(|error| {
+        let pool = if call.is_an_owners() { &self.owners } else { &self.calls };
+        let connection = pool.acquire().await.map_err(|error| {
             let error = self.error(&error);
             fail(&span, &error);
             error
@@ -105,7 +106,7 @@ pub(crate) async fn within<T>(statement: impl Future<Output = sqlx::Result<T>>) 
     within_period(PATIENCE, statement).await
 }
 
-/// As [`within`], for what may take longer.
+/// As [`within`], for what may take longer: see [`unbounded`].
 pub(crate) async fn within_period<T>(
     period: Duration,
     statement: impl Future<Output = sqlx::Result<T>>,
@@ -114,4 +115,9 @@ pub(crate) async fn within_period<T>(
         Ok(answer) => Outcome::Answer(answer),
         Err(_) => Outcome::Silence,
     }
+}
+
+/// Lets the statements of a transaction take longer than [`PATIENCE`].
+pub(crate) async fn unbounded(transaction: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("SET LOCAL statement_timeout = 0").execute(transaction).await.map(drop)
 }

@@ -49,8 +49,17 @@ impl DatabaseUrl {
     }
 
     pub(crate) fn options(&self, program: &str) -> PgConnectOptions {
-        // Compiling a plan takes longer than any statement here.
-        let mut settings = vec![("jit", "off")];
+        let mut settings = vec![
+            // Compiling a plan takes longer than any statement here.
+            ("jit", "off"),
+            // A program that vanishes in the midst of a transaction, its machine with it, is not to
+            // hold its locks for as long as TCP believes in it.
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
+            ("tcp_user_timeout", "30s"),
+        ];
         settings.extend(self.time_zone.as_deref().map(|zone| ("TimeZone", zone)));
         let options = PgConnectOptions::new_without_pgpass()
             .host(&self.host)

@@ -11,6 +11,7 @@ pub(crate) trait OfSlot {
 
 /// Until the log comes to a trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(Rust, packed(4))]
 pub(crate) struct Wait {
     pub(crate) at: Sequence,
     pub(crate) slot: u32,
@@ -20,6 +21,7 @@ pub(crate) struct Wait {
 
 /// Until a symbol's time has come so far, Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(Rust, packed(4))]
 pub(crate) struct Sleep {
     pub(crate) until: i64,
     pub(crate) slot: u32,
@@ -35,6 +37,11 @@ impl OfSlot for Sleep {
     fn slot(&self) -> u32 {
         self.slot
     }
+}
+
+/// By how much so many are to grow: doubling would leave up to half empty.
+pub(crate) fn growth(count: usize) -> usize {
+    (count / 4).max(4)
 }
 
 /// Alerts that are looked at again when something has come, the next one first.
@@ -55,6 +62,9 @@ impl<T: Ord> Default for Alarms<T> {
 
 impl<T: Ord + Copy + OfSlot> Alarms<T> {
     pub(crate) fn set(&mut self, alarm: T) {
+        if self.heap.len() == self.heap.capacity() {
+            self.heap.reserve_exact(growth(self.heap.len()));
+        }
         self.heap.push(Reverse(alarm));
     }
 
@@ -67,11 +77,15 @@ impl<T: Ord + Copy + OfSlot> Alarms<T> {
     pub(crate) fn take(&mut self, is_due: impl FnOnce(&T) -> bool) -> Option<T> {
         let next = self.heap.peek_mut()?;
         let taken = is_due(&next.0).then(|| PeekMut::pop(next).0);
-        // Many may have come at once.
-        if self.heap.len() < self.heap.capacity() / 4 {
-            self.heap.shrink_to(self.heap.len() * 2);
-        }
+        self.trim();
         taken
+    }
+
+    /// Many may have come at once.
+    fn trim(&mut self) {
+        if self.heap.len() < self.heap.capacity() / 2 {
+            self.heap.shrink_to(self.heap.len() + growth(self.heap.len()));
+        }
     }
 
     pub(crate) fn buried(&mut self) {
@@ -90,6 +104,7 @@ impl<T: Ord + Copy + OfSlot> Alarms<T> {
                 !dead
             });
             self.dead = 0;
+            self.trim();
         }
     }
 

@@ -45,6 +45,9 @@ pub struct Armed {
 }
 
 /// An alert and the trade that fired it. Two owners of a partition find the same ones.
+///
+/// Of expiries the index knows nothing: the trade may be at or after the alert's. Whoever stores
+/// firings has to refuse those, as it does those of versions that are no more.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Firing {
     pub id: AlertId,
@@ -81,10 +84,9 @@ pub enum Arming {
     /// It has fired, and does not again: on one of the recent trades just now, or when it was
     /// known before.
     Fired,
-    /// It was armed too long ago for the recent trades, and is not in the index. The log must be
-    /// read again `from` this offset (or from where it begins, if that is later), which lies at
-    /// or before `armed_at`: [`crate::Partition::rewind`].
-    Behind { from: i64 },
+    /// What it has not been judged by begins before the recent trades, and it is not in the index.
+    /// The log must be read again: [`crate::Partition::rewind`] to its `judged_to`.
+    Behind,
     /// There are more symbols than a partition can tell apart: it is not in the index.
     TooManySymbols,
 }

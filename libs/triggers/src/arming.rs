@@ -1,3 +1,5 @@
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use market::{Sequence, Stamp, Trade, Volume};
 
 use crate::alarms::Wait;
@@ -6,7 +8,7 @@ use crate::recent::RecentTrade;
 use crate::slot::Place;
 use crate::standing::{Outcome, Standing};
 use crate::symbols::SymbolKey;
-use crate::{AlertId, Armed, Arming, Firing, Partition, Version};
+use crate::{AlertId, Armed, Arming, Firing, Partition, Progress, Version};
 
 /// How alerts come and go.
 impl Partition {
@@ -25,7 +27,7 @@ impl Partition {
         }
         let from = alert.judged_to;
         if from < Sequence::of_record(self.recent.from()) {
-            return Arming::Behind { from: self.rewind_offset(from.offset) };
+            return Arming::Behind;
         }
         let Some(symbol) = self.intern(symbol) else { return Arming::TooManySymbols };
         let mut standing = self.standing_of(symbol, &alert);
@@ -74,7 +76,8 @@ impl Partition {
         from: Sequence,
         fired: &mut Vec<Firing>,
     ) -> bool {
-        for trade in self.recent.since(from).filter(|trade| trade.symbol == symbol) {
+        let newest = self.watches[symbol.index()].newest;
+        for trade in self.recent.of_symbol(symbol, newest, from) {
             let version = standing.version;
             match standing.see(trade.before(), trade.price, trade.stamp()) {
                 Outcome::Nothing => {}
@@ -148,11 +151,6 @@ impl Partition {
         Self::as_of(self.symbols.iter(), mark, self.recent.most())
     }
 
-    /// Where `rewind` would start.
-    fn rewind_offset(&self, offset: i64) -> i64 {
-        self.marks.at_or_before(offset).map_or(0, |mark| mark.next_offset)
-    }
-
     /// Takes over the alerts of a partition that [`Partition::rewind`] gave, once it has caught up
     /// as far as the recent trades reach; what they fire is pushed. Else nothing happens, and
     /// there is more of the log to read: `false`.
@@ -182,7 +180,10 @@ impl Partition {
     }
 
     fn take_over(&mut self, behind: &mut Self) {
-        self.progress.append(&mut behind.progress);
+        let mut told: HashMap<(AlertId, Version), Vec<Progress>, RandomState> = HashMap::default();
+        for progress in behind.progress.drain(..) {
+            told.entry((progress.id, progress.version)).or_default().push(progress);
+        }
         for (slot, wait) in behind.placed() {
             let content = behind.roster.get(slot);
             let (id, version) = (content.id(), content.version());
@@ -192,6 +193,9 @@ impl Partition {
                 }
                 self.forget(known);
             }
+            // Only of what is taken over, and after what an earlier version was told: of one alert a
+            // store may keep no more than the last.
+            self.progress.extend(told.remove(&(id, version)).into_iter().flatten());
             let (place, symbol) = (content.place(), content.symbol());
             let Some(symbol) = self.intern(behind.symbol(symbol)) else { continue };
             match place {

@@ -6,7 +6,7 @@ use crate::roster::Roster;
 use crate::side::Side;
 use crate::slot::Place;
 use crate::standing::{Standing, Waits, Zone};
-use crate::trail::{Peak, Rung, Trail, is_group};
+use crate::trail::{Change, Peak, Trail, is_group};
 
 /// The alerts of a symbol, by what they wait for.
 #[derive(Debug, Default)]
@@ -87,10 +87,10 @@ fn with_groups(side: Side, trail: &Trail, roster: &Roster) -> impl Fn(u32) -> u6
 }
 
 /// Does to a ladder what a trail asks for.
-fn rungs(ladder: &mut Ladder, side: Side) -> impl FnMut(Rung, &Trail, &Roster) {
+fn rungs(ladder: &mut Ladder, side: Side) -> impl FnMut(Change, &Trail, &Roster) {
     move |change, trail, roster| match change {
-        Rung::Put(rung) => ladder.insert(rung, &with_groups(side, trail, roster)),
-        Rung::Take(rung) => ladder.remove(rung, &with_groups(side, trail, roster)),
+        Change::Put(rung) => ladder.insert(rung, &with_groups(side, trail, roster)),
+        Change::Take(rung) => ladder.remove(rung, &with_groups(side, trail, roster)),
     }
 }
 

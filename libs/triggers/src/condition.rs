@@ -155,14 +155,20 @@ impl Terms {
 /// A hundred percent, in thousandths.
 const WHOLE: f64 = 100_000.0;
 
+/// So many thousandths of a percent of a price. Infinite only where the share itself is.
+fn share(of: f64, thousandths: f64) -> f64 {
+    let exact = of * thousandths;
+    if exact.is_finite() { exact / WHOLE } else { of / WHOLE * thousandths }
+}
+
 /// A line moved up by a hysteresis.
 pub(crate) fn higher(line: f64, hysteresis: Option<Percent>) -> f64 {
-    hysteresis.map_or(line, |by| line * (WHOLE + f64::from(by.0)) / WHOLE)
+    hysteresis.map_or(line, |by| share(line, WHOLE + f64::from(by.0)))
 }
 
 /// A line moved down by a hysteresis.
 pub(crate) fn lower_by(line: f64, hysteresis: Option<Percent>) -> f64 {
-    hysteresis.map_or(line, |by| line * (WHOLE - f64::from(by.0)) / WHOLE)
+    hysteresis.map_or(line, |by| share(line, WHOLE - f64::from(by.0)))
 }
 
 /// What decimals may lose as binary fractions: without it, a rise of 10 % from 0.7 would ask for
@@ -171,13 +177,13 @@ const SLACK: f64 = 1e-14;
 
 /// The price from which on a reference has risen by so much.
 pub(crate) fn risen(reference: f64, by: Percent) -> f64 {
-    let exact = reference * (WHOLE + f64::from(by.0)) / WHOLE;
+    let exact = share(reference, WHOLE + f64::from(by.0));
     (exact * (1.0 - SLACK)).max(reference.next_up())
 }
 
 /// The price from which on a reference has fallen by so much.
 pub(crate) fn fallen(reference: f64, by: Percent) -> f64 {
-    let exact = reference * (WHOLE - f64::from(by.0)) / WHOLE;
+    let exact = share(reference, WHOLE - f64::from(by.0));
     (exact * (1.0 + SLACK)).min(reference.next_down())
 }
 
@@ -225,6 +231,19 @@ mod tests {
         for from in [f64::from_bits(1), f64::MIN_POSITIVE, 1e-300, 1.0, 1e300, f64::MAX] {
             assert!(risen(from, Percent(1)) > from);
             assert!(fallen(from, Percent(1)) < from);
+        }
+    }
+
+    #[test]
+    fn a_share_of_a_price_is_a_price_however_high() {
+        for line in [1e303, 2e303, 1e307, f64::MAX] {
+            let about = |found: f64, share: f64| (found / line / share - 1.0).abs() < 1e-12;
+            assert!(about(lower_by(line, Some(percent(1.0))), 0.99), "{line}");
+            assert!(about(fallen(line, percent(10.0)), 0.9), "{line}");
+            if line < 1e308 {
+                assert!(about(higher(line, Some(percent(50.0))), 1.5), "{line}");
+                assert!(about(risen(line, percent(10.0)), 1.1), "{line}");
+            }
         }
     }
 

@@ -60,18 +60,24 @@ impl Marks {
         self.due
     }
 
-    pub(crate) fn push(&mut self, mark: Mark) {
-        let now = mark.next_offset;
+    /// A mark was due and comes now. Makes room for it; false where it would not be kept.
+    pub(crate) fn make_room(&mut self, now: i64) -> bool {
         self.due = self.due.max(now.saturating_add(self.spacing));
         let class = |mark: &Mark| match (now - mark.next_offset) / self.spacing {
             0..8 => 0,
             8..64 => 1,
             _ => 2,
         };
-        self.kept.push(mark);
         let old = self.kept.iter().filter(|mark| class(mark) == 2).count();
         self.kept.drain(..old.saturating_sub(1));
         self.kept.dedup_by_key(|mark| class(mark));
+        // It would be of the first class, of which the older one stays.
+        self.kept.last().is_none_or(|mark| class(mark) > 0)
+    }
+
+    /// The newest one, for which there is room.
+    pub(crate) fn push(&mut self, mark: Mark) {
+        self.kept.push(mark);
     }
 
     /// The newest mark that is at or before an offset.
@@ -160,9 +166,7 @@ pub(crate) fn encode<'a>(
             index: stamp.sequence.index,
         })
     });
-    let Ok(body) =
-        rkyv::to_bytes::<rancor::Panic>(&Image { marks, symbols: names, peaks: peaks.collect() });
-    sealed::seal(VERSION, &body)
+    sealed::seal(VERSION, 0, &Image { marks, symbols: names, peaks: peaks.collect() })
 }
 
 pub(crate) struct Decoded {
@@ -230,7 +234,7 @@ mod tests {
         const SPACING: i64 = 10;
         let mut marks = Marks::new(SPACING as usize, 0);
         for now in 1..20_000 {
-            if now >= marks.due() {
+            if now >= marks.due() && marks.make_room(now) {
                 marks.push(Mark { next_offset: now, histories: Vec::new() });
             }
             assert!(marks.kept.len() <= 3 && marks.kept.is_sorted_by_key(|mark| mark.next_offset));

@@ -9,7 +9,7 @@ use crate::side::Side;
 use crate::slot::Place;
 use crate::standing::{Outcome, Standing};
 use crate::symbols::{SymbolKey, Symbols};
-use crate::{Firing, Progress};
+use crate::{AlertId, Firing, Progress, Version};
 
 /// Everything that the evaluation of one partition of the log needs.
 ///
@@ -41,9 +41,13 @@ pub struct Partition {
 pub(crate) struct Watch {
     attention: Attention,
     pub(crate) history: History,
+    /// The number of its newest trade in the ring, if that has one.
+    pub(crate) newest: u32,
 }
 
 impl Watch {
+    const NONE: Self = Self { attention: Attention::NONE, history: History::NONE, newest: 0 };
+
     pub(crate) fn attend(&mut self, attention: Attention) {
         self.attention = attention;
     }
@@ -67,7 +71,11 @@ impl Partition {
         let decoded = history::decode(history)?;
         let symbols = decoded.symbols.iter().map(String::as_str);
         let mut partition = Self::as_of(symbols, &decoded.now, ring_trades);
-        decoded.marks.into_iter().for_each(|mark| partition.marks.push(mark));
+        for mark in decoded.marks {
+            if partition.marks.make_room(mark.next_offset) {
+                partition.marks.push(mark);
+            }
+        }
         for (book, peaks) in partition.books.iter_mut().zip(&decoded.peaks) {
             for side in Side::BOTH {
                 if !book.restore(side, &peaks[side as usize]) {
@@ -124,7 +132,7 @@ impl Partition {
     pub fn intern(&mut self, symbol: &str) -> Option<SymbolKey> {
         let key = self.symbols.intern(symbol)?;
         if key.index() == self.watches.len() {
-            self.watches.push(Watch { attention: Attention::NONE, history: History::NONE });
+            self.watches.push(Watch::NONE);
             self.books.push(Book::default());
         }
         Some(key)
@@ -161,7 +169,8 @@ impl Partition {
         }
         let price = trade.price.get();
         watch.history = History { newest: trade.timestamp, last: price };
-        self.recent.push(symbol, trade, sequence, before.last);
+        let previous = std::mem::replace(&mut watch.newest, self.recent.next());
+        self.recent.push(symbol, trade, sequence, previous, before.last);
         if price >= attention.above || price <= attention.below || trade.timestamp >= attention.time
         {
             self.show(symbol, trade, sequence, before, fired);
@@ -190,6 +199,15 @@ impl Partition {
     pub fn newest(&self, symbol: &str) -> Option<i64> {
         let newest = self.watches[self.symbols.find(symbol)?.index()].history.newest;
         (newest > i64::MIN).then_some(newest)
+    }
+
+    /// Whether an alert was shown, in that version, every trade since it was armed, and has not
+    /// fired for good.
+    pub fn knows(&self, id: AlertId, version: Version) -> bool {
+        self.roster.find(id).is_some_and(|slot| {
+            let known = self.roster.get(slot);
+            known.version() == version && !matches!(known.place(), Place::Waiting | Place::Fired)
+        })
     }
 
     /// How many alerts are armed, those that wait for the log among them.
@@ -223,10 +241,10 @@ impl Partition {
     #[cold]
     fn attend(&mut self, sequence: Sequence) {
         // Due at the first trade of a record: then none of its own is in the mark.
-        if sequence.offset >= self.marks.due() {
+        if sequence.offset >= self.marks.due() && self.marks.make_room(sequence.offset) {
             self.marks.push(self.mark(sequence.offset));
         }
-        while let Some(wait) = self.waiting.take(|wait| wait.at <= sequence) {
+        while let Some(wait) = self.waiting.take(|wait| { wait.at } <= sequence) {
             let slot = wait.slot;
             if self.roster.get(slot).place() == Place::Dead {
                 self.waiting.buried();
@@ -255,7 +273,7 @@ impl Partition {
         mut standing: Standing,
         next: Sequence,
     ) {
-        let Watch { history, attention } = self.watches[symbol.index()];
+        let Watch { history, attention, .. } = self.watches[symbol.index()];
         let book = &mut self.books[symbol.index()];
         let nearest = if standing.asleep_until > history.newest {
             self.roster.get_mut(slot).stand(&standing);

@@ -11,25 +11,44 @@ const ODD: u32 = REPEATS - 1;
 /// Ways to repeat, each kept once: people choose among few.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats {
-    known: Vec<Repeat>,
+    known: Vec<Known>,
+    /// Numbers to be used again.
+    free: Vec<u32>,
     numbers: HashMap<Repeat, u32, foldhash::fast::RandomState>,
     /// By slot, once the numbers are used up.
     odd: HashMap<u32, Repeat, foldhash::fast::RandomState>,
 }
 
+#[derive(Debug)]
+struct Known {
+    repeat: Repeat,
+    /// How many alerts repeat so.
+    alerts: u32,
+}
+
 impl Repeats {
-    /// The number for an alert that will be in this slot.
+    /// The number for an alert that will be in this slot, until that is told to [`Repeats::forget`].
     pub(crate) fn number(&mut self, slot: u32, repeat: Option<Repeat>) -> u32 {
         let Some(repeat) = repeat else { return ONCE };
         if let Some(number) = self.numbers.get(&repeat) {
+            self.known[*number as usize - 1].alerts += 1;
             return *number;
         }
-        let number = self.known.len() as u32 + 1;
-        if number == ODD {
-            self.odd.insert(slot, repeat);
-            return ODD;
-        }
-        self.known.push(repeat);
+        let known = Known { repeat, alerts: 1 };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.known[number as usize - 1] = known;
+                number
+            }
+            None if self.known.len() as u32 + 1 == ODD => {
+                self.odd.insert(slot, repeat);
+                return ODD;
+            }
+            None => {
+                self.known.push(known);
+                self.known.len() as u32
+            }
+        };
         self.numbers.insert(repeat, number);
         number
     }
@@ -39,18 +58,30 @@ impl Repeats {
         match number {
             ONCE => None,
             ODD => self.odd.get(&slot).copied(),
-            number => self.known.get(number as usize - 1).copied(),
+            number => self.known.get(number as usize - 1).map(|known| known.repeat),
         }
     }
 
     pub(crate) fn forget(&mut self, slot: u32, number: u32) {
-        if number == ODD {
-            self.odd.remove(&slot);
+        match number {
+            ONCE => {}
+            ODD => {
+                self.odd.remove(&slot);
+            }
+            number => {
+                let Known { repeat, alerts } = &mut self.known[number as usize - 1];
+                *alerts -= 1;
+                if *alerts == 0 {
+                    self.numbers.remove(repeat);
+                    self.free.push(number);
+                }
+            }
         }
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.known.capacity() * size_of::<Repeat>()
+        self.known.capacity() * size_of::<Known>()
+            + self.free.capacity() * size_of::<u32>()
             + self.numbers.allocation_size()
             + self.odd.allocation_size()
     }
@@ -74,5 +105,19 @@ mod tests {
             repeats.forget(slot, number);
         }
         assert!(repeats.odd.is_empty());
+    }
+
+    #[test]
+    fn what_no_alert_needs_leaves_its_number_to_others() {
+        let mut repeats = Repeats::default();
+        for slot in 0..5 * REPEATS {
+            let repeat = Some(Repeat { cooldown: slot, hysteresis: None });
+            let (one, other) = (repeats.number(slot, repeat), repeats.number(slot + 1, repeat));
+            assert!(one == other && one != ODD);
+            repeats.forget(slot, one);
+            assert_eq!(repeats.get(slot + 1, other), repeat);
+            repeats.forget(slot + 1, other);
+        }
+        assert!(repeats.numbers.is_empty());
     }
 }

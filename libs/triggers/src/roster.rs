@@ -100,14 +100,17 @@ impl Roster {
         self.by_id.len()
     }
 
-    /// Every slot, in order, those that hold nothing any more among them.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.pages.iter().flatten()
+    /// Every slot, in order, those that hold nothing any more among them: page by page, for the
+    /// evaluation stands still meanwhile.
+    pub(crate) fn copy(&self) -> Vec<Slot> {
+        let mut slots = Vec::with_capacity(self.next() as usize);
+        self.pages.iter().for_each(|page| slots.extend_from_slice(page));
+        slots
     }
 
     /// Every alert that is known, in the order of their slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        let slots = (0..).zip(self.slots());
+        let slots = (0..).zip(self.pages.iter().flatten());
         slots.filter(|(_, slot)| slot.place() != Place::Dead)
     }
 

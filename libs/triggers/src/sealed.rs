@@ -1,3 +1,6 @@
+use rkyv::api::high::HighSerializer;
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::{Serialize, rancor};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Before the body: the version, four zero bytes, and the xxh3 of the body (little-endian).
@@ -10,14 +13,28 @@ pub(crate) enum SealError {
     Damaged(&'static str),
 }
 
-/// A body with its version and checksum before it.
-pub(crate) fn seal(version: u32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER + body.len());
+/// An image with its version and checksum before it. `about` is how many bytes it will take,
+/// roughly: it is written where it stays, and of a large one there should be no second copy.
+pub(crate) fn seal(version: u32, about: usize, image: &impl Image) -> Vec<u8> {
+    // The image begins at a multiple of its alignment, so its parts lie as they would by themselves.
+    let mut bytes = Vec::with_capacity(HEADER + about);
     bytes.extend_from_slice(&version.to_le_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&xxh3_64(body).to_le_bytes());
-    bytes.extend_from_slice(body);
+    bytes.resize(HEADER, 0);
+    let Ok(mut bytes) = rkyv::api::high::to_bytes_in::<_, rancor::Panic>(image, bytes);
+    let checksum = xxh3_64(&bytes[HEADER..]);
+    bytes[HEADER - 8..HEADER].copy_from_slice(&checksum.to_le_bytes());
     bytes
+}
+
+/// What can be sealed.
+pub(crate) trait Image:
+    for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, rancor::Panic>>
+{
+}
+
+impl<T> Image for T where
+    T: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, rancor::Panic>>
+{
 }
 
 /// The body, if it is whole and of this version.

@@ -215,7 +215,8 @@ impl Standing {
 
     fn fire(&mut self, reference: Option<Price>, stamp: Stamp) -> Outcome {
         if let Some(repeat) = self.repeat {
-            self.version.generation += 1;
+            // A row or a snapshot may hold any number.
+            self.version.generation = self.version.generation.saturating_add(1);
             self.latched = !self.condition.is_relative();
             self.reference = None;
             self.asleep_until = match repeat.cooldown {

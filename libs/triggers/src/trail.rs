@@ -13,15 +13,15 @@
 //! that stands still, and an alert is moved only when it fires.
 //!
 //! Of each group but the nearest a rung stands on the symbol's ladder, at the price that fires its
-//! first; the nearest is compared by itself, since its price moves all the time.
-//!
-//! The heaps are pairing heaps (Fredman, Sedgewick, Sleator, Tarjan: The pairing heap, 1986), whose
-//! links are in the alerts' own slots.
+//! first; the nearest is compared by itself, since its price moves all the time. The heaps themselves
+//! are in `heap`.
 
 use market::{Price, Sequence, Stamp};
 
 use crate::Percent;
+use crate::alarms::growth;
 use crate::condition::{fallen, risen};
+use crate::heap;
 use crate::roster::Roster;
 use crate::side::Side;
 use crate::slot::{Links, NONE};
@@ -41,13 +41,28 @@ pub(crate) struct Trail {
     order: Vec<u32>,
 }
 
+/// 32 bytes: where a price falls and falls, each alert may be one by itself.
 #[derive(Clone, Copy, Debug)]
 struct Group {
     best: Price,
-    /// The last trade that had it.
-    peak: Stamp,
+    /// Of the last trade that had it: time, offset, index.
+    time: i64,
+    offset: i64,
+    index: u32,
     /// The alert with the smallest percent; `NONE` of a group whose alerts are yet to come.
     root: u32,
+}
+
+impl Group {
+    fn new(best: Price, Stamp { time, sequence }: Stamp, root: u32) -> Self {
+        let Sequence { offset, index } = sequence;
+        Self { best, time, offset, index, root }
+    }
+
+    fn peak(&self) -> Stamp {
+        let Self { time, offset, index, .. } = *self;
+        Stamp { time, sequence: Sequence { offset, index } }
+    }
 }
 
 /// A best price without alerts, as checkpoints keep them.
@@ -59,9 +74,16 @@ pub(crate) struct Peak {
 
 /// What a change of a group does to the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rung {
+pub(crate) enum Change {
     Put(u32),
     Take(u32),
+}
+
+/// Makes room for one more.
+fn grow<T>(of: &mut Vec<T>) {
+    if of.len() == of.capacity() {
+        of.reserve_exact(growth(of.len()));
+    }
 }
 
 pub(crate) fn is_group(slot: u32) -> bool {
@@ -117,7 +139,7 @@ impl Trail {
         price: Price,
         peak: Stamp,
         roster: &mut Roster,
-        mut rungs: impl FnMut(Rung, &Self, &Roster),
+        mut rungs: impl FnMut(Change, &Self, &Roster),
     ) {
         let Some(nearest) = self.order.last().copied() else { return };
         if !self.reaches(price, self.groups[nearest as usize].best) {
@@ -126,15 +148,15 @@ impl Trail {
         while let Some(next) = self.order.len().checked_sub(2).map(|next| self.order[next])
             && self.reaches(price, self.groups[next as usize].best)
         {
-            rungs(Rung::Take(next | GROUP), self, roster);
+            rungs(Change::Take(next | GROUP), self, roster);
             self.order.remove(self.order.len() - 2);
             let (root, other) =
                 (self.groups[nearest as usize].root, self.groups[next as usize].root);
-            self.groups[nearest as usize].root = meld(roster, root, other);
+            self.groups[nearest as usize].root = heap::meld(roster, root, other);
             self.free.push(next);
         }
         let group = &mut self.groups[nearest as usize];
-        (group.best, group.peak) = (price, peak);
+        *group = Group::new(price, peak, group.root);
         self.own(nearest, roster);
     }
 
@@ -155,7 +177,7 @@ impl Trail {
         best: Price,
         peak: Stamp,
         roster: &mut Roster,
-        mut rungs: impl FnMut(Rung, &Self, &Roster),
+        mut rungs: impl FnMut(Change, &Self, &Roster),
     ) {
         roster.get_mut(slot).link(Links::ALONE);
         let place = self.order.partition_point(|group| {
@@ -166,24 +188,25 @@ impl Trail {
         if let Some(group) = known.filter(|group| self.groups[*group as usize].best == best) {
             let is_nearest = place + 1 == self.order.len();
             if !is_nearest {
-                rungs(Rung::Take(group | GROUP), self, roster);
+                rungs(Change::Take(group | GROUP), self, roster);
             }
             let root = self.groups[group as usize].root;
-            self.groups[group as usize].root = meld(roster, root, slot);
+            self.groups[group as usize].root = heap::meld(roster, root, slot);
             self.own(group, roster);
             if !is_nearest {
-                rungs(Rung::Put(group | GROUP), self, roster);
+                rungs(Change::Put(group | GROUP), self, roster);
             }
             return;
         }
         let before = self.order.last().copied().filter(|_| place == self.order.len());
-        let group = self.make(Group { best, peak, root: slot });
+        let group = self.make(Group::new(best, peak, slot));
+        grow(&mut self.order);
         self.order.insert(place, group);
         self.own(group, roster);
         // The nearest has no rung, nor has one without alerts; the nearest may be another one now.
         let put = before.unwrap_or(group);
         if self.order.last() != Some(&put) && self.groups[put as usize].root != NONE {
-            rungs(Rung::Put(put | GROUP), self, roster);
+            rungs(Change::Put(put | GROUP), self, roster);
         }
     }
 
@@ -192,6 +215,7 @@ impl Trail {
             self.groups[number as usize] = group;
             return number;
         }
+        grow(&mut self.groups);
         self.groups.push(group);
         self.groups.len() as u32 - 1
     }
@@ -201,37 +225,14 @@ impl Trail {
         &mut self,
         slot: u32,
         roster: &mut Roster,
-        mut rungs: impl FnMut(Rung, &Self, &Roster),
+        mut rungs: impl FnMut(Change, &Self, &Roster),
     ) {
-        let Links { back, sibling, .. } = roster.get(slot).links();
+        let back = roster.get(slot).links().back;
         if is_group(back) {
             self.take_root(back & !GROUP, roster, &mut rungs);
             return;
         }
-        // What was below it takes its place: it cannot be smaller than what is above.
-        let heir = children(roster, slot);
-        let heir = if heir == NONE {
-            sibling
-        } else {
-            let links = roster.get(heir).links();
-            roster.get_mut(heir).link(Links { sibling, ..links });
-            if sibling != NONE {
-                let links = roster.get(sibling).links();
-                roster.get_mut(sibling).link(Links { back: heir, ..links });
-            }
-            heir
-        };
-        if heir != NONE {
-            let links = roster.get(heir).links();
-            roster.get_mut(heir).link(Links { back, ..links });
-        }
-        let links = roster.get(back).links();
-        let links = match links.child == slot {
-            true => Links { child: heir, ..links },
-            false => Links { sibling: heir, ..links },
-        };
-        roster.get_mut(back).link(links);
-        roster.get_mut(slot).link(Links::ALONE);
+        heap::remove(roster, slot);
     }
 
     /// Takes the root of a group out, and the group with the last of it.
@@ -239,20 +240,20 @@ impl Trail {
         &mut self,
         group: u32,
         roster: &mut Roster,
-        rungs: &mut impl FnMut(Rung, &Self, &Roster),
+        rungs: &mut impl FnMut(Change, &Self, &Roster),
     ) -> u32 {
         let is_nearest = self.order.last() == Some(&group);
         if !is_nearest {
-            rungs(Rung::Take(group | GROUP), self, roster);
+            rungs(Change::Take(group | GROUP), self, roster);
         }
         let root = self.groups[group as usize].root;
-        self.groups[group as usize].root = children(roster, root);
+        self.groups[group as usize].root = heap::children(roster, root);
         roster.get_mut(root).link(Links::ALONE);
         self.own(group, roster);
         if self.groups[group as usize].root == NONE {
             self.drop_group(group, rungs, roster);
         } else if !is_nearest {
-            rungs(Rung::Put(group | GROUP), self, roster);
+            rungs(Change::Put(group | GROUP), self, roster);
         }
         root
     }
@@ -261,7 +262,7 @@ impl Trail {
     fn drop_group(
         &mut self,
         group: u32,
-        rungs: &mut impl FnMut(Rung, &Self, &Roster),
+        rungs: &mut impl FnMut(Change, &Self, &Roster),
         roster: &Roster,
     ) {
         let best = self.groups[group as usize].best;
@@ -272,7 +273,7 @@ impl Trail {
             && let Some(next) = place.checked_sub(1)
         {
             // It will be the nearest.
-            rungs(Rung::Take(self.order[next] | GROUP), self, roster);
+            rungs(Change::Take(self.order[next] | GROUP), self, roster);
         }
         self.order.remove(place);
         self.free.push(group);
@@ -283,7 +284,7 @@ impl Trail {
         &mut self,
         price: Price,
         roster: &mut Roster,
-        mut rungs: impl FnMut(Rung, &Self, &Roster),
+        mut rungs: impl FnMut(Change, &Self, &Roster),
     ) -> Option<(u32, (Price, Stamp))> {
         let group = *self.order.last()?;
         let bound = self.bound_of(group, roster)?;
@@ -297,7 +298,7 @@ impl Trail {
         &mut self,
         rung: u32,
         roster: &mut Roster,
-        mut rungs: impl FnMut(Rung, &Self, &Roster),
+        mut rungs: impl FnMut(Change, &Self, &Roster),
     ) -> (u32, (Price, Stamp)) {
         let mut is_first = true;
         self.pop_root(rung & !GROUP, roster, &mut |change, trail: &Self, roster: &Roster| {
@@ -312,21 +313,21 @@ impl Trail {
         &mut self,
         group: u32,
         roster: &mut Roster,
-        rungs: &mut impl FnMut(Rung, &Self, &Roster),
+        rungs: &mut impl FnMut(Change, &Self, &Roster),
     ) -> (u32, (Price, Stamp)) {
-        let Group { best, peak, .. } = self.groups[group as usize];
-        (self.take_root(group, roster, rungs), (best, peak))
+        let best = (self.groups[group as usize].best, self.groups[group as usize].peak());
+        (self.take_root(group, roster, rungs), best)
     }
 
     /// Every alert on it, with the best price that it has seen.
     pub(crate) fn members(&self, roster: &Roster, mut each: impl FnMut(u32, (Price, Stamp))) {
         let mut left = Vec::new();
         for group in &self.order {
-            let Group { best, peak, root } = self.groups[*group as usize];
-            left.push(root);
+            let group = self.groups[*group as usize];
+            left.push(group.root);
             while let Some(slot) = left.pop() {
                 if slot != NONE {
-                    each(slot, (best, peak));
+                    each(slot, (group.best, group.peak()));
                     let Links { child, sibling, .. } = roster.get(slot).links();
                     left.extend([child, sibling]);
                 }
@@ -340,18 +341,18 @@ impl Trail {
         let groups = self.order.iter().map(|group| self.groups[*group as usize]);
         groups
             .filter(|group| group.root != NONE)
-            .map(|Group { best, peak, .. }| Peak { best, stamp: peak })
+            .map(|group| Peak { best: group.best, stamp: group.peak() })
     }
 
     /// The best price of an alert that has seen every trade from one on, and from one time on:
     /// what was the best at the first peak after that. `None` where it has seen none.
     pub(crate) fn best_since(&self, from: Sequence, time: i64) -> Option<(Price, Stamp)> {
         let place = self.order.partition_point(|group| {
-            let peak = self.groups[*group as usize].peak;
+            let peak = self.groups[*group as usize].peak();
             peak.sequence < from || peak.time < time
         });
-        let Group { best, peak, .. } = self.groups[*self.order.get(place)? as usize];
-        Some((best, peak))
+        let group = self.groups[*self.order.get(place)? as usize];
+        Some((group.best, group.peak()))
     }
 
     /// Puts back the peaks of a checkpoint, the farthest first, for alerts to be added to.
@@ -359,23 +360,23 @@ impl Trail {
     pub(crate) fn restore(&mut self, peaks: &[Peak]) -> bool {
         for Peak { best, stamp } in peaks {
             if let Some(nearest) = self.order.last().map(|group| &self.groups[*group as usize])
-                && (self.reaches(*best, nearest.best) || *stamp <= nearest.peak)
+                && (self.reaches(*best, nearest.best) || *stamp <= nearest.peak())
             {
                 return false;
             }
-            let group = self.make(Group { best: *best, peak: *stamp, root: NONE });
+            let group = self.make(Group::new(*best, *stamp, NONE));
             self.order.push(group);
         }
         true
     }
 
     /// Forgets the restored peaks that no alert needs.
-    pub(crate) fn prune(&mut self, roster: &Roster, mut rungs: impl FnMut(Rung, &Self, &Roster)) {
+    pub(crate) fn prune(&mut self, roster: &Roster, mut rungs: impl FnMut(Change, &Self, &Roster)) {
         let nearest = self.order.last().copied();
         let has_alerts = |group: &u32| self.groups[*group as usize].root != NONE;
         let new = self.order.iter().rfind(|group| has_alerts(group)).copied();
         if let Some(new) = new.filter(|_| new != nearest) {
-            rungs(Rung::Take(new | GROUP), self, roster);
+            rungs(Change::Take(new | GROUP), self, roster);
         }
         let (kept, dropped) = self.order.iter().partition(|group| has_alerts(group));
         self.order = kept;
@@ -387,57 +388,4 @@ impl Trail {
         self.groups.capacity() * size_of::<Group>()
             + (self.free.capacity() + self.order.capacity()) * size_of::<u32>()
     }
-}
-
-/// One heap of two; either may be `NONE`. Their roots have no siblings.
-fn meld(roster: &mut Roster, one: u32, other: u32) -> u32 {
-    if one == NONE || other == NONE {
-        return if one == NONE { other } else { one };
-    }
-    let (above, below) = match roster.get(other).percent() < roster.get(one).percent() {
-        true => (other, one),
-        false => (one, other),
-    };
-    let Links { back, child, sibling } = roster.get(above).links();
-    if child != NONE {
-        let links = roster.get(child).links();
-        roster.get_mut(child).link(Links { back: below, ..links });
-    }
-    let links = roster.get(below).links();
-    roster.get_mut(below).link(Links { back: above, child: links.child, sibling: child });
-    roster.get_mut(above).link(Links { back, child: below, sibling });
-    above
-}
-
-/// Takes the children of a slot together as one heap: in pairs from left to right, then each pair
-/// to those right of it.
-fn children(roster: &mut Roster, slot: u32) -> u32 {
-    let links = roster.get(slot).links();
-    roster.get_mut(slot).link(Links { child: NONE, ..links });
-    let mut next = links.child;
-    // The pairs, the last one first, linked by their siblings.
-    let mut pairs = NONE;
-    while next != NONE {
-        let first = next;
-        let second = cut(roster, first);
-        next = if second == NONE { NONE } else { cut(roster, second) };
-        let pair = meld(roster, first, second);
-        let links = roster.get(pair).links();
-        roster.get_mut(pair).link(Links { back: NONE, sibling: pairs, ..links });
-        pairs = pair;
-    }
-    let mut root = NONE;
-    while pairs != NONE {
-        let pair = pairs;
-        pairs = cut(roster, pair);
-        root = meld(roster, root, pair);
-    }
-    root
-}
-
-/// Makes a child a root by itself; returns the sibling that it had.
-fn cut(roster: &mut Roster, slot: u32) -> u32 {
-    let links = roster.get(slot).links();
-    roster.get_mut(slot).link(Links { back: NONE, child: links.child, sibling: NONE });
-    links.sibling
 }

@@ -7,8 +7,8 @@ use market::{Price, Sequence, Trade, Volume};
 use proptest::prelude::*;
 use row::{Row, aligned};
 use triggers::{
-    Armed, Arming, Condition, Firing, HistoryError, Partition, Percent, PriceRange, Repeat,
-    SnapshotError, Terms, Version,
+    AlertId, Armed, Arming, Condition, Firing, HistoryError, Partition, Percent, PriceRange,
+    Repeat, SnapshotError, Terms, Version,
 };
 
 const RING: usize = 4;
@@ -82,7 +82,7 @@ fn an_alert_sees_the_trades_from_its_arming_on() {
     check_arming(above(80.0), 10, Arming::Armed, &[]);
     check_arming(above(80.0), 9, Arming::Fired, &[100.0]);
     check_arming(above(80.0), 6, Arming::Fired, &[80.0]); // the first, not the newest
-    check_arming(above(80.0), 5, Arming::Behind { from: 4 }, &[]); // the ring begins at 6
+    check_arming(above(80.0), 5, Arming::Behind, &[]); // the ring begins at 6
     check_arming(below(60.0), 6, Arming::Armed, &[]);
     let crosses = Condition::CrossesAbove(price(70.0));
     check_arming(once(crosses), 6, Arming::Fired, &[70.0]); // 60 is before the ring
@@ -143,6 +143,50 @@ fn a_change_counts_before_the_generations_of_firings() {
     assert_eq!((fired[0].version, prices(&fired)), (changed.version, vec![60.0]));
 }
 
+/// Of one alert a store may keep the last that it is told.
+#[test]
+fn what_is_taken_over_hides_no_progress_of_a_later_version() {
+    let rises = once(Condition::RisesPercent(percent(50.0)));
+    let mut partition = read_to(10);
+    let old = alert(1, rises, 2);
+    assert_eq!(arm(&mut partition, old).0, Arming::Behind);
+    let mut behind = partition.rewind(2);
+    assert_eq!(arm(&mut behind, old).0, Arming::Armed);
+    read(&mut behind, 0, &[(1_000, 10.0), (2_000, 20.0), (3_000, 30.0)]);
+
+    // Changed while the log is read again, it sees a price before the old one is taken over.
+    let mut new = alert(1, rises, 10);
+    new.version = Version { revision: 1, generation: 2 };
+    assert_eq!(arm(&mut partition, new).0, Arming::Armed);
+    read(&mut partition, 10, &[(11_000, 100.0)]);
+    read(&mut behind, 3, &[(4_000, 40.0), (5_000, 40.0), (6_000, 40.0), (7_000, 40.0)]);
+    assert!(partition.absorb(&mut behind, &mut Vec::new()));
+    let told = partition.take_progress();
+    let last = told.last().expect("a reference");
+    assert_eq!((last.version, last.reference), (new.version, Some(price(100.0))));
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+/// The other way round: what the changed one saw in the log that is read again is the last.
+#[test]
+fn what_is_taken_over_comes_after_the_progress_of_an_earlier_version() {
+    let rises = once(Condition::RisesPercent(percent(900.0)));
+    let mut partition = read_to(9);
+    assert_eq!(arm(&mut partition, alert(1, rises, 9)).0, Arming::Armed);
+    read(&mut partition, 9, &[(10_000, 100.0)]);
+    let mut new = alert(1, rises, 2);
+    new.version = Version { revision: 1, generation: 2 };
+    assert_eq!(arm(&mut partition, new).0, Arming::Behind);
+    let mut behind = partition.rewind(2);
+    assert_eq!(arm(&mut behind, new).0, Arming::Armed);
+    let next = behind.next_offset().unwrap_or(0);
+    let trades: Vec<_> = (next + 1..=8).map(|n| (n * 1_000, n as f64 * 10.0)).collect();
+    read(&mut behind, next, &trades);
+    assert!(partition.absorb(&mut behind, &mut Vec::new()));
+    let last = partition.take_progress().pop().expect("a reference");
+    assert_eq!((last.version, last.reference), (new.version, Some(price(30.0))));
+}
+
 #[test]
 fn a_partition_resumes_where_its_history_ends() {
     let partition = read_to(10);
@@ -150,7 +194,9 @@ fn a_partition_resumes_where_its_history_ends() {
     assert_eq!(restored.next_offset(), Some(10));
     assert_eq!(restored.history(), partition.history());
     assert_eq!(arm(&mut restored, alert(1, above(80.0), 10)).0, Arming::Armed);
-    assert_eq!(arm(&mut restored, alert(2, above(80.0), 9)).0, Arming::Behind { from: 4 });
+    assert_eq!(arm(&mut restored, alert(2, above(80.0), 9)).0, Arming::Behind);
+    // From the newest mark before that.
+    assert_eq!(restored.rewind(9).next_offset(), Some(4));
     // Late still, and seen before still.
     assert_eq!(read(&mut restored, 10, &[(9_999, 100.0)]), []);
     assert_eq!(read(&mut restored, 9, &[(90_000, 100.0)]), []);
@@ -222,9 +268,12 @@ fn with_every_kind() -> Partition {
         (5, every(Condition::Above(price(100.0)), 60_000), 9),
         (6, above(500.0), 20),
         (7, above(90.0), 9),
+        (8, above(500.0), 30),
     ] {
         let _ = arm(&mut partition, alert(id, terms, armed_at));
     }
+    // Its slot stays until its turn comes.
+    partition.disarm(AlertId(8), Version { revision: 0, generation: 1 });
     assert_eq!(partition.armed(), 6);
     partition
 }
@@ -257,10 +306,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     /// Past the checksum, too: a program of another version may have written it.
     #[test]
-    fn no_bytes_are_more_than_refused(at in 16usize..2_000, bits in 1u8.., more in 0u8..3) {
+    fn no_bytes_are_more_than_refused(
+        flips in prop::collection::vec((any::<usize>(), 1u8..), 1..4), more in 0u8..3,
+    ) {
         let mut bytes = with_every_kind().snapshot().encode("ours");
-        let at = 16 + (at - 16) % (bytes.len() - 16);
-        bytes[at] ^= bits;
+        let body = bytes.len() - 16;
+        flips.iter().for_each(|(at, bits)| bytes[16 + at % body] ^= bits);
         bytes.extend(vec![0; usize::from(more)]);
         let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[16..]);
         bytes[8..16].copy_from_slice(&checksum.to_le_bytes());
@@ -268,6 +319,18 @@ proptest! {
             read(&mut restored, 10, &[(11_000, 100.0), (90_000, 600.0), (90_001, 1.0)]);
         }
     }
+}
+
+#[test]
+fn the_highest_prices_fire_once_as_any_do() {
+    let mut partition = Partition::new(RING);
+    let hysteresis = Percent::new(1.0);
+    let terms =
+        Terms::new(Condition::Above(price(2e303)), Some(Repeat { cooldown: 0, hysteresis }));
+    let armed = alert(1, terms.expect("good terms"), 0);
+    assert_eq!(arm(&mut partition, armed).0, Arming::Armed);
+    let fired = read(&mut partition, 0, &[(1, 2e303), (2, 1.99e303), (3, 1.97e303), (4, 2e303)]);
+    assert_eq!(prices(&fired), [2e303, 2e303]);
 }
 
 #[test]
@@ -284,9 +347,13 @@ fn a_hundred_thousand_alerts_of_one_price_fire_at_once() {
     assert_eq!(partition.armed(), 0);
 }
 
-/// Whatever they wait for. At prices around 100, so that ranges wait on either side.
+/// A kind of alerts: its name, the most bytes that one takes, whether a lower price follows each
+/// (so that no two have seen the same best one), and one of them, by id and by where the log is.
+type Kind<'a> = (&'a str, f64, bool, &'a dyn Fn(i64, i64) -> Armed);
+
+/// At prices around 100, so that ranges wait on either side.
 #[test]
-fn an_alert_takes_at_most_64_bytes() {
+fn an_alert_takes_at_most_64_bytes_and_more_where_the_crate_says_so() {
     const SYMBOLS: i64 = 50;
     const ALERTS: i64 = 200_000;
     let spread = |id: i64| (id.wrapping_mul(2_654_435_761) % 100_003) as f64 / 2_000.0;
@@ -298,47 +365,63 @@ fn an_alert_takes_at_most_64_bytes() {
         let range = PriceRange::new(price(99.0 - spread(id)), price(101.0 + spread(id / 7)));
         range.expect("a range")
     };
-    let by = |id: i64| percent(((id % 90_000 + 100) as f64) / 1_000.0);
+    let by = |id: i64| percent(((id % 80_000 + 10_000) as f64) / 1_000.0);
     let repeat = |condition| every(condition, 60_000);
-    type Kind<'a> = (&'a str, &'a dyn Fn(i64) -> Terms);
-    let kinds: [Kind<'_>; 7] = [
-        ("levels", &|id| once(level(id))),
-        ("levels that repeat", &|id| repeat(level(id))),
-        ("crossings", &|id| once(Condition::Crosses(price(101.0 + spread(id))))),
-        ("ranges left", &|id| once(Condition::LeavesRange(around(id)))),
-        ("ranges entered", &|id| once(Condition::EntersRange(around(id)))),
-        ("percents", &|id| repeat(Condition::RisesPercent(by(id)))),
-        ("trailing", &|id| repeat(Condition::TrailingDrop(by(id)))),
+    let drop = |id: i64, at: i64| alert(id, repeat(Condition::TrailingDrop(by(id))), at);
+    let asleep = |id: i64, at: i64| {
+        let asleep_until = 1_000_000_000 + (id * 7_919) % 60_000;
+        Armed { asleep_until, ..alert(id, repeat(level(id)), at) }
+    };
+    let kinds: [Kind<'_>; 10] = [
+        ("levels", 64.0, false, &|id, at| alert(id, once(level(id)), at)),
+        ("levels that repeat", 64.0, false, &|id, at| alert(id, repeat(level(id)), at)),
+        ("crossings", 64.0, false, &|id, at| {
+            alert(id, once(Condition::Crosses(price(101.0 + spread(id)))), at)
+        }),
+        ("ranges left", 64.0, false, &|id, at| {
+            alert(id, once(Condition::LeavesRange(around(id))), at)
+        }),
+        ("ranges entered", 64.0, false, &|id, at| {
+            alert(id, once(Condition::EntersRange(around(id))), at)
+        }),
+        ("percents", 64.0, false, &|id, at| alert(id, repeat(Condition::RisesPercent(by(id))), at)),
+        ("trailing", 64.0, false, &drop),
+        ("asleep", 64.0, false, &asleep),
+        ("ahead of the log", 80.0, false, &|id, at| {
+            alert(id, once(level(id)), at + 1_000_000_000 - id)
+        }),
+        ("trailing, each from a price of its own", 112.0, true, &drop),
     ];
-    for (name, terms) in kinds {
+    for (name, most, falls, alert) in kinds {
         let mut partition = Partition::new(RING);
         let mut fired = Vec::new();
-        let mut next = 0;
-        let mut tick = |partition: &mut Partition, fired: &mut Vec<Firing>| {
-            for symbol in 0..SYMBOLS {
-                let symbol = partition.intern(&symbol.to_string()).expect("few symbols");
-                let sequence = Sequence::of_record(next);
-                partition.evaluate(symbol, &trade(1 + next, 100.0), sequence, fired);
-                next += 1;
-            }
+        let (mut next, mut now) = (0, 100.0);
+        let mut tick = |partition: &mut Partition, symbol: i64, now: f64| {
+            let symbol = partition.intern(&symbol.to_string()).expect("few symbols");
+            let sequence = Sequence::of_record(next);
+            partition.evaluate(symbol, &trade(1 + next, now), sequence, &mut Vec::new());
+            next += 1;
             partition.advance(next);
-            // What they are told by is not theirs.
-            partition.take_progress();
-            next
         };
-        let mut offset = tick(&mut partition, &mut fired);
+        (0..SYMBOLS).for_each(|symbol| tick(&mut partition, symbol, now));
         let empty = partition.bytes();
         for id in 0..ALERTS {
-            let alert = alert(id, terms(id), offset);
-            let arming = partition.arm(&(id % SYMBOLS).to_string(), alert, &mut fired);
-            assert_eq!(arming, Arming::Armed);
+            let alert = alert(id, partition.next_offset().expect("it was read"));
+            let symbol = id % SYMBOLS;
+            assert_eq!(partition.arm(&symbol.to_string(), alert, &mut fired), Arming::Armed);
+            if falls {
+                now *= 1.0 - 1e-7;
+                tick(&mut partition, symbol, now);
+            }
             if id % 20_000 == 19_999 {
-                offset = tick(&mut partition, &mut fired);
+                (0..SYMBOLS).for_each(|symbol| tick(&mut partition, symbol, now));
+                // What they are told by is not theirs.
+                partition.take_progress();
                 let each = (partition.bytes() - empty) as f64 / (id + 1) as f64;
-                assert!(each <= 64.0, "{name}: {each:.1} bytes an alert at {id}");
+                assert!(each <= most, "{name}: {each:.1} bytes an alert at {id}");
             }
         }
-        assert!(fired.is_empty(), "{name}");
+        assert!(fired.is_empty() && partition.armed() == ALERTS as usize, "{name}");
         let each = (partition.bytes() - empty) as f64 / ALERTS as f64;
         eprintln!("{name}: {each:.1} bytes an alert");
     }

@@ -15,9 +15,9 @@ use super::input::{self, Rules};
 /// as RESOURCE_EXHAUSTED, for a place in so long a queue is worth less than a quick answer.
 const CREATES_AT_ONCE: usize = 2_048;
 
-/// Calls under way that make many. Full means that further ones wait, until their deadlines: one
-/// keeps PostgreSQL busy while the next is read, and creates of one alert are not to wait for them.
-const BULKS_AT_ONCE: usize = 2;
+/// Changes under way. Full means that further ones wait, until their deadlines: each looks up where
+/// the log ends.
+const CHANGES_AT_ONCE: usize = 64;
 
 /// Lists under way. Full means that further ones wait, until their deadlines: a page is up to
 /// 10,000 rows, and the store's connections are needed for creates and firings, too.
@@ -41,7 +41,7 @@ pub struct Calls {
     /// Whether PostgreSQL answers.
     database: watch::Receiver<bool>,
     creates: Semaphore,
-    bulks: Semaphore,
+    changes: Semaphore,
     lists: Semaphore,
     logged: Mutex<Option<Instant>>,
 }
@@ -71,7 +71,7 @@ impl Calls {
             min_cooldown,
             database,
             creates: Semaphore::new(CREATES_AT_ONCE),
-            bulks: Semaphore::new(BULKS_AT_ONCE),
+            changes: Semaphore::new(CHANGES_AT_ONCE),
             lists: Semaphore::new(LISTS_AT_ONCE),
             logged: Mutex::default(),
         }
@@ -100,8 +100,6 @@ impl Calls {
     /// As [`create`](Self::create), for many: all or none.
     pub(crate) async fn create_many(&self, wishes: Vec<Wish>) -> Result<Vec<i64>, Status> {
         self.must_answer()?;
-        // The semaphore is never closed.
-        let _place = self.bulks.acquire().await;
         let created = async {
             let alerts = self.ends.arm(wishes.iter()).await?;
             let created = self.store.create_many(&self.log, &alerts).await?;
@@ -143,6 +141,8 @@ impl Calls {
     /// Once it has returned well the change is durable.
     pub(crate) async fn change(&self, target: Target, change: Change) -> Result<Alert, Status> {
         self.must_answer()?;
+        // The semaphore is never closed.
+        let _place = self.changes.acquire().await;
         let changed = async {
             let armed_at = match change.arms() {
                 true => Some(self.end_for(target.id).await?),

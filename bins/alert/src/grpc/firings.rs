@@ -24,9 +24,9 @@ use crate::messages;
 
 /// Streams at once. Full means that further ones are refused.
 const WATCHES: usize = 1_024;
-/// Rounds of the tail that a watch may be behind. Past it the stream ends: its client is too slow,
-/// and can go on from the last firing that it has.
-const ROUNDS_BEHIND: usize = 256;
+/// Rounds of the tail, of [`store::AT_ONCE`] firings at most, that a watch may be behind. Past it
+/// the stream ends: its client is too slow, and can go on from the last firing that it has.
+const ROUNDS_BEHIND: usize = 64;
 /// Streams that wait to be let in. Full means that they wait.
 const JOINS_WAITING: usize = 64;
 /// Firings that are read at once for one that goes on from a firing.
@@ -91,7 +91,7 @@ impl Watching {
         let place = match after {
             None => None,
             Some(id) => {
-                let place = self.store.horizon_of(id).await.map_err(|error| refusal(&error))?;
+                let place = self.store.horizon_of(id).await.map_err(|error| unread(&error))?;
                 let none = || Status::not_found(format!("there is no firing {id}"));
                 Some(place.ok_or_else(none)?)
             }
@@ -148,10 +148,12 @@ impl Watch {
                 return Ok(firing);
             }
             if let Some(missed) = &mut self.missed {
-                let page = self.store.firings_from(&missed.place, &missed.until, PAGE).await;
-                let (firings, next) = page.map_err(|error| refusal(&error))?;
-                let news = firings.into_iter().filter(|firing| Some(firing.id) != missed.after);
-                self.ready.extend(news.filter(|firing| self.wanted.has(firing)));
+                let Wanted { user_id, symbol } = &self.wanted;
+                let (place, until) = (&missed.place, &missed.until);
+                let page = self.store.firings_from(place, until, *user_id, symbol.as_deref(), PAGE);
+                let (firings, next) = page.await.map_err(|error| unread(&error))?;
+                self.ready
+                    .extend(firings.into_iter().filter(|firing| Some(firing.id) != missed.after));
                 match next {
                     Some(place) => missed.place = place,
                     None => self.missed = None,
@@ -179,6 +181,11 @@ impl Watch {
             }
         }
     }
+}
+
+fn unread(error: &StoreError) -> Status {
+    tracing::warn!(%error, "cannot read firings");
+    refusal(error)
 }
 
 /// Follows the firings for as long as somebody watches.
@@ -212,12 +219,9 @@ impl Tail {
             tokio::select! {
                 Some(join) = self.joining.recv() => self.admit(join, &cursor),
                 () = news.next() => {
-                    let (firings, next) = reader.firings_since(&cursor).await?;
-                    cursor = next;
-                    if !firings.is_empty() {
-                        // Whoever has gone does not miss it.
-                        let _ = self.rounds.send(firings.into());
-                    }
+                    // Whoever has gone does not miss them.
+                    let tell = |firings: Vec<Firing>| drop(self.rounds.send(firings.into()));
+                    cursor = reader.firings_since(&cursor, tell).await?;
                 }
             }
         }

@@ -19,6 +19,9 @@ use super::firings::{Wanted, Watching};
 use super::input::{self, BY_ID, ConditionFields, NEWEST_FIRST, Wrong, page_token};
 use crate::messages;
 
+/// Paths of an update: there are four.
+const MOST_PATHS: usize = 16;
+
 /// `gostocks.alert.v1.AlertService`.
 #[derive(Debug)]
 pub(crate) struct V1 {
@@ -42,6 +45,10 @@ impl V1 {
         let UpdateAlertRequest { alert, update_mask, user_id, expected_version } = request;
         let user_id = input::owner(user_id)?;
         let (alert, mask) = (alert.unwrap_or_default(), update_mask.unwrap_or_default());
+        if mask.paths.len() > MOST_PATHS {
+            let why = format!("has more than {MOST_PATHS} paths");
+            return Err(input::invalid(vec![("update_mask", why)]));
+        }
         let (rules, mut wrong, mut patch) = (self.calls.rules(), Wrong::new(), Patch::default());
         for path in &mask.paths {
             match path.as_str() {

@@ -129,6 +129,30 @@ async fn an_alert_past_its_expiry_is_not_armed_before_that_is_changed() {
     assert_eq!(made(&fixture, id, Change::Rearm).await.status, Status::Active);
 }
 
+/// Where the log ends is looked up before the row is locked: it may fire in between.
+#[tokio::test]
+async fn an_alert_that_has_just_fired_is_not_armed_on_that_trade_again() {
+    let fixture = Fixture::new().await;
+    let id = fixture.create(1).await[0].id;
+    let mut found = firing(id);
+    found.sequence = Sequence { offset: ARMED_AT.offset + 7, index: 2 };
+    assert_eq!(fixture.fire(&fixture.store, &[found]).await, [id]);
+    made(&fixture, id, Change::Rearm).await;
+    let armed = fixture.load(&fixture.log, &[3]).await.alerts;
+    assert_eq!(armed[0].armed_at, found.sequence.next());
+}
+
+#[tokio::test]
+async fn a_note_is_changed_without_a_look_at_the_log() {
+    let fixture = Fixture::new().await;
+    let id = fixture.create(1).await[0].id;
+    let patch = Change::Patch(Patch { note: Some(Some("mine".into())), ..Patch::default() });
+    assert!(!patch.arms());
+    let patched = fixture.store.change(&fixture.log, target(id), &patch, None).await;
+    let patched = patched.expect("changed");
+    assert_eq!((patched.note.as_deref(), patched.version), (Some("mine"), version(0, 1)));
+}
+
 #[tokio::test]
 async fn a_change_is_its_users_and_of_the_version_that_is_meant() {
     let fixture = Fixture::new().await;

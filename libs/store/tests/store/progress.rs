@@ -98,20 +98,42 @@ async fn an_alert_expires_once_its_owner_says_so() {
         let found = fixture.store.expiring(&fixture.log, partitions, after, limit).await;
         found.expect("looked for")
     };
-    let found = expiring(&[0], 0, 10).await;
+    let found = expiring(&[0], (0, 0), 10).await;
     let seen: Vec<_> = found.iter().map(|alert| (alert.id, alert.expires_at)).collect();
     assert_eq!(seen, [(ids[1], 1_000), (ids[0], 3_000)], "the oldest first");
     assert_eq!((&*found[0].symbol, found[0].partition, found[0].version), ("AAPL", 0, FIRST));
-    assert_eq!(expiring(&[0], 1_001, 10).await, found[1..]);
-    assert_eq!(expiring(&[0, 1], 0, 1).await, found[..1]);
+    assert_eq!(expiring(&[0], (1_001, 0), 10).await, found[1..]);
+    assert_eq!(expiring(&[0, 1], (0, 0), 1).await, found[..1]);
 
     // One of them was fired meanwhile, by a trade from before.
     let mut early = firing(ids[1]);
     early.trade_time = 999;
     assert_eq!(fixture.fire(&fixture.store, &[early]).await, [ids[1]]);
     assert_eq!(fixture.store.expire(&found).await.expect("expired"), 1);
-    assert_eq!(expiring(&[0], 0, 10).await, []);
+    assert_eq!(expiring(&[0], (0, 0), 10).await, []);
     let stored = fixture.store.get(ids[0]).await.expect("read").expect("it is there");
     assert_eq!(stored.status, Status::Expired);
     assert_eq!(stored.version, Version { revision: 1, generation: 2 });
+}
+
+#[tokio::test]
+async fn alerts_that_expire_at_the_same_moment_are_paged_through() {
+    let fixture = Fixture::new().await;
+    let mut alerts = vec![alert(1, "AAPL", above(100.0), 0); 5];
+    for alert in &mut alerts {
+        alert.wish.expires_at = Some(1_000);
+    }
+    alerts[0].wish.expires_at = Some(2_000);
+    let mut ids: Vec<i64> =
+        fixture.create_all(&alerts).await.iter().map(|created| created.id).collect();
+    ids.rotate_left(1);
+    let (mut after, mut seen) = ((0, 0), Vec::new());
+    loop {
+        let page = fixture.store.expiring(&fixture.log, &[0], after, 2).await.expect("looked for");
+        let Some(last) = page.last() else { break };
+        after = (last.expires_at, last.id);
+        seen.extend(page.iter().map(|alert| alert.id));
+        assert!(seen.len() <= ids.len(), "{seen:?}");
+    }
+    assert_eq!(seen, ids, "each once, the oldest expiry first");
 }

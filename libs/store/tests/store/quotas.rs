@@ -5,7 +5,7 @@ use crate::support::{Fixture, above, alert, firing, open};
 
 async fn with_quota(most: u32) -> Fixture {
     let mut fixture = Fixture::new().await;
-    fixture.store.limit(Quota::new(most)).await.expect("limited");
+    fixture.store.limit(Some(Quota::new(most))).await.expect("limited");
     fixture
 }
 
@@ -54,7 +54,7 @@ async fn callers_at_once_do_not_pass_the_quota_together() {
             let (url, log) = (url.clone(), fixture.log.clone());
             tokio::spawn(async move {
                 let mut store = open(&url);
-                store.limit(Quota::new(50)).await.expect("limited");
+                store.limit(Some(Quota::new(50))).await.expect("limited");
                 let mut made = 0;
                 for _ in 0..20 {
                     let one = [alert(1, "AAPL", above(1.0), 0)];
@@ -78,8 +78,24 @@ async fn what_there_was_before_a_quota_is_counted() {
     let mut fixture = Fixture::new().await;
     fixture.create(4).await;
     fixture.execute("UPDATE alerts SET status = 5 WHERE id = (SELECT min(id) FROM alerts)");
-    fixture.store.limit(Quota::new(4)).await.expect("limited");
+    fixture.store.limit(Some(Quota::new(4))).await.expect("limited");
     let two = vec![alert(1, "AAPL", above(1.0), 0); 2];
     let created = fixture.store.create(&fixture.log, &two).await.expect("answered");
     assert_eq!(created.iter().flatten().count(), 1);
+}
+
+#[tokio::test]
+async fn what_was_deleted_while_there_was_no_quota_is_not_held_against_anybody() {
+    let mut fixture = Fixture::new().await;
+    let two = vec![alert(1, "AAPL", above(1.0), 0); 2];
+    let room = async |fixture: &mut Fixture| {
+        fixture.store.limit(Some(Quota::new(2))).await.expect("limited");
+        let created = fixture.store.create(&fixture.log, &two).await.expect("answered");
+        created.iter().flatten().count()
+    };
+    assert_eq!(room(&mut fixture).await, 2);
+    assert_eq!(room(&mut fixture).await, 0, "counted once, and kept");
+    fixture.store.limit(None).await.expect("unlimited");
+    fixture.execute("UPDATE alerts SET status = 5");
+    assert_eq!(room(&mut fixture).await, 2);
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use store::{Firing, NewFiring, Of, Store};
+use store::{Cursor, Firing, NewFiring, Of, Reader, Store};
 use triggers::Version;
 
 use crate::support::{Fixture, above, alert, every, firing, user};
@@ -52,7 +52,7 @@ async fn whoever_follows_firings_is_given_each_once() {
     let mut given = BTreeSet::new();
     for round in 0..5 {
         let fired = fire_some(&fixture, &fixture.store, round).await;
-        let (firings, next) = reader.firings_since(&cursor).await.expect("firings");
+        let (firings, next) = since(&mut reader, &cursor).await;
         cursor = next;
         assert_eq!(alerts_of(&firings), fired);
         assert!(firings.iter().all(|firing| given.insert(firing.id)), "each once");
@@ -76,12 +76,12 @@ async fn a_firing_that_was_uncommitted_is_given_later_and_after_a_resume() {
     );
     sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&mut *slow).await.expect("inserted");
     let fast = fire_some(&fixture, &fixture.store, 1).await;
-    let (firings, cursor) = reader.firings_since(&cursor).await.expect("firings");
+    let (firings, cursor) = since(&mut reader, &cursor).await;
     assert_eq!(alerts_of(&firings), fast);
     let seen = firings[0].id;
     let later = fire_some(&fixture, &fixture.store, 2).await;
     slow.commit().await.expect("committed");
-    let (firings, cursor) = reader.firings_since(&cursor).await.expect("firings");
+    let (firings, cursor) = since(&mut reader, &cursor).await;
     let mut expected = vec![77];
     expected.extend(&later);
     assert_eq!(alerts_of(&firings), expected);
@@ -91,7 +91,8 @@ async fn a_firing_that_was_uncommitted_is_given_later_and_after_a_resume() {
     let mut given = Vec::new();
     let mut place = Some(place);
     while let Some(from) = place {
-        let page = fixture.store.firings_from(&from, &cursor, 2).await.expect("a page");
+        let page = fixture.store.firings_from(&from, &cursor, None, None, 2);
+        let page = page.await.expect("a page");
         given.extend(alerts_of(&page.0));
         place = page.1;
     }
@@ -100,4 +101,30 @@ async fn a_firing_that_was_uncommitted_is_given_later_and_after_a_resume() {
     given.sort_unstable();
     assert_eq!(given, expected, "what it has seen, once more, among them");
     assert_eq!(fixture.store.horizon_of(i64::MAX).await.expect("looked up"), None);
+    let nobodys = user(77);
+    let begin = fixture.store.horizon_of(seen).await.expect("looked up").expect("it is there");
+    let page = fixture.store.firings_from(&begin, &cursor, Some(nobodys), None, 2).await;
+    assert_eq!(page.expect("a page"), (Vec::new(), None));
+}
+
+/// A dump carries the ids of transactions that the database it is restored to may yet have to
+/// come to.
+#[tokio::test]
+async fn in_a_restored_database_whoever_goes_on_from_a_firing_misses_none() {
+    let fixture = Fixture::new().await;
+    fire_some(&fixture, &fixture.store, 1).await;
+    fixture.execute("UPDATE firings SET xid = '1000000000', horizon = '1000000000'");
+    let seen = fixture.execute("SELECT max(id) FROM firings").parse().expect("an id");
+    let fired = fire_some(&fixture, &fixture.store, 2).await;
+    let mut reader = fixture.store.reader().await.expect("connected");
+    let until = reader.now().await.expect("now");
+    let place = fixture.store.horizon_of(seen).await.expect("looked up").expect("it is there");
+    let page = fixture.store.firings_from(&place, &until, None, None, 10).await;
+    assert_eq!(alerts_of(&page.expect("a page").0), fired);
+}
+
+async fn since(reader: &mut Reader, cursor: &Cursor) -> (Vec<Firing>, Cursor) {
+    let mut firings = Vec::new();
+    let next = reader.firings_since(cursor, |some| firings.extend(some)).await;
+    (firings, next.expect("firings"))
 }

@@ -270,8 +270,8 @@ impl<'a> World<'a> {
                 let is_stored = self.tables.firings.contains_key(&(id, armed.version));
                 assert!(!fired.is_empty() || is_stored, "{armed:?} was fired by nothing");
             }
-            Arming::Behind { from } => {
-                assert!(from <= armed.judged_to.offset && fired.is_empty());
+            Arming::Behind => {
+                assert!(fired.is_empty());
                 let is_read = self
                     .rewound
                     .as_ref()
@@ -308,6 +308,7 @@ impl<'a> World<'a> {
             let behind = std::mem::take(&mut self.behind);
             let first = behind.values().map(|armed| armed.judged_to.offset).min().unwrap_or(0);
             let mut partition = self.partition.rewind(first);
+            assert!(partition.next_offset().unwrap_or(0) <= first);
             for (id, armed) in &behind {
                 let mut fired = Vec::new();
                 let symbol = SYMBOLS[self.tables.rows[id].symbol];
@@ -359,9 +360,10 @@ impl<'a> World<'a> {
                 }
             }
         }
-        for progress in self.partition.take_progress() {
-            self.tables.advance(&progress);
-        }
+        // Of one alert the last of a batch holds.
+        let batch = self.partition.take_progress();
+        let last: BTreeMap<AlertId, &Progress> = batch.iter().map(|it| (it.id, it)).collect();
+        last.into_values().for_each(|progress| self.tables.advance(progress));
         self.tables.checkpoint = Some(Checkpoint {
             history: self.partition.history(),
             snapshot: self.partition.snapshot().encode("ours"),

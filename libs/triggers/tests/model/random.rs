@@ -88,11 +88,11 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(count, advance, part)| Step::Read { count, advance, part }),
         8 => (symbol, terms(), ahead.clone(), prop::bool::weighted(0.8))
             .prop_map(|(symbol, terms, ahead, told)| Step::Create { symbol, terms, ahead, told }),
-        1 => (which, terms(), ahead)
+        4 => (which, terms(), ahead)
             .prop_map(|(which, terms, ahead)| Step::Change { which, terms, ahead }),
         2 => which.prop_map(|which| Step::Tell { which }),
         1 => which.prop_map(|which| Step::Delete { which }),
-        3 => (1usize..40).prop_map(|count| Step::CatchUp { count }),
+        4 => (1usize..40).prop_map(|count| Step::CatchUp { count }),
         2 => any::<bool>().prop_map(|news| Step::Checkpoint { news }),
         2 => (any::<bool>(), 1usize..12, any::<bool>()).prop_map(
             |(stored, ring, from_snapshot)| Step::Crash { stored, ring, from_snapshot }

@@ -14,7 +14,10 @@ pub(crate) struct Row {
     pub(crate) latched: bool,
     pub(crate) asleep_until: i64,
     pub(crate) reference: Option<Price>,
+    /// Event time, Unix milliseconds.
+    pub(crate) expires_at: i64,
     pub(crate) is_triggered: bool,
+    pub(crate) is_expired: bool,
 }
 
 impl Row {
@@ -27,14 +30,16 @@ impl Row {
             latched: false,
             asleep_until: i64::MIN,
             reference: None,
+            expires_at: i64::MAX,
             is_triggered: false,
+            is_expired: false,
         }
     }
 
     /// `None` where it waits for nothing any more.
     pub(crate) fn armed(&self) -> Option<Armed> {
         let Self { id, version, terms, armed_at, latched, asleep_until, reference, .. } = *self;
-        (!self.is_triggered).then_some(Armed {
+        (!self.is_triggered && !self.is_expired).then_some(Armed {
             id,
             version,
             terms,
@@ -48,7 +53,12 @@ impl Row {
 
     /// What storing a firing does to the row, unless it was stored before or is another version's.
     pub(crate) fn admit(&mut self, firing: &Firing) {
-        if firing.version != self.version || self.is_triggered {
+        if firing.version != self.version || self.is_triggered || self.is_expired {
+            return;
+        }
+        // The index knows no expiry: it is here that what it finds past one is refused.
+        if firing.timestamp >= self.expires_at {
+            self.is_expired = true;
             return;
         }
         let Some(repeat) = self.terms.repeat() else {
