@@ -4,10 +4,6 @@ use broker::TopicSpec;
 use market::{CandleSpec, StateSpec};
 use service::{Configuration, Settings, parse};
 
-const CANDLES: &str = "1s:900,1m:1440,5m:576,15m:672,1h:720,1d:366";
-/// More of one interval would make a symbol's hash unwieldy.
-const MOST_CANDLES: u32 = 100_000;
-
 #[derive(Clone, Debug)]
 pub struct Config {
     pub brokers: String,
@@ -67,7 +63,7 @@ impl Configuration for Config {
         let session_timeout =
             settings.read("KAFKA_SESSION_TIMEOUT", Some("6s"), parse::duration_in(session));
         let redis_addr = settings.read("REDIS_ADDR", Some("localhost:6379"), parse::redis_addr);
-        let candles = settings.read("CANDLES", Some(CANDLES), candles);
+        let candles = settings.read("CANDLES", Some(market::CANDLES), market::parse_candle_specs);
         let recent_ticks = settings.read(
             "RECENT_TICKS",
             Some("50"),
@@ -94,27 +90,6 @@ impl Configuration for Config {
     }
 }
 
-/// `interval:how many are kept`, separated by commas.
-fn candles(value: &str) -> Result<Vec<CandleSpec>, String> {
-    let wrong = |found: &str| {
-        format!(
-            "expected interval:number, separated by commas and each interval once, such as \
-             1m:1440,1h:720 (intervals from 1s to 1d that divide a day, up to {MOST_CANDLES} \
-             candles of each), found {found:?}"
-        )
-    };
-    let mut specs: Vec<CandleSpec> = Vec::new();
-    for part in value.split(',').map(str::trim) {
-        let spec = part.split_once(':').and_then(|(interval, retain)| {
-            let retain = parse::number(1..=MOST_CANDLES)(retain).ok()?;
-            Some(CandleSpec { interval: interval.parse().ok()?, retain })
-        });
-        let spec = spec.filter(|spec| specs.iter().all(|other| other.interval != spec.interval));
-        specs.push(spec.ok_or_else(|| wrong(part))?);
-    }
-    Ok(specs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +98,7 @@ mod tests {
     fn candles_are_of_six_intervals() {
         let config: Config = service::settings_of(&[]).expect("all good");
         let names = config.candles.iter().map(|spec| format!("{}:{}", spec.interval, spec.retain));
-        assert_eq!(names.collect::<Vec<_>>().join(","), CANDLES);
+        assert_eq!(names.collect::<Vec<_>>().join(","), market::CANDLES);
     }
 
     #[test]
