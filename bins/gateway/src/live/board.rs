@@ -144,25 +144,25 @@ impl Board {
         symbols
     }
 
-    /// Begins with what Redis holds. Whoever was told of another log is let go.
+    /// Begins with what Redis holds. Whoever was told of another log, or would miss what came in
+    /// between, is let go: it comes back, and what it missed is read back for it.
     pub(crate) fn begin(&self, ends: &Ends, states: Vec<Snapshot>) {
+        let places = ends.newest.iter().map(|newest| newest.map(Given::all)).collect();
         let log = tag(ends.log.as_str());
-        let is_another = {
+        let cursor = {
             let base = self.lock_base();
-            *base.cursor.log != *log || base.cursor.places.len() != ends.newest.len()
+            Cursor { log, places, firing: base.cursor.firing }
         };
-        if is_another {
+        if *self.lock_base().cursor != cursor {
             self.forget();
         }
+        self.lock_base().cursor = Arc::new(cursor);
         for Snapshot { symbol, position, state } in states {
             if position.log == ends.log {
                 let slot = self.make(symbol);
                 self.know(&slot, &mut slot.lock(), position.partition as usize, state);
             }
         }
-        let places = ends.newest.iter().map(|newest| newest.map(Given::all)).collect();
-        let mut base = self.lock_base();
-        base.cursor = Arc::new(Cursor { log, places, firing: base.cursor.firing });
     }
 
     fn know(&self, _: &Slot, held: &mut Held, partition: usize, state: SymbolState) {
@@ -172,16 +172,16 @@ impl Board {
         held.known = Some((partition, state));
     }
 
-    /// Forgets all that was of another log.
+    /// Forgets all symbols, and lets everybody go.
     fn forget(&self) {
+        let life = self.life.fetch_add(1, Ordering::AcqRel) + 1;
+        self.lock_base().life = life;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         for slot in slots.values() {
             slot.lock().wake(Kinds::of(&Kind::ALL));
         }
         slots.clear();
         self.unknown.store(0, Ordering::Relaxed);
-        let life = self.life.fetch_add(1, Ordering::AcqRel) + 1;
-        self.lock_base().life = life;
     }
 
     /// Wakes everybody: there is something to be told that is no event.
@@ -335,8 +335,8 @@ impl Slot {
         let Some((_, state)) = &mut held.known else { return };
         if is_watched {
             if let Some(latest) = state.latest {
-                let (symbol, day) = (self.symbol.clone(), state.day);
-                let payload = Payload::Price { symbol, latest, day };
+                let (symbol, stands) = (self.symbol.clone(), Box::new((latest, state.day)));
+                let payload = Payload::Price { symbol, stands };
                 let order = Order { number, rank: PRICE_RANK };
                 held.price = Some(Arc::new(Event::new(order, after.clone(), payload)));
             }
@@ -345,7 +345,7 @@ impl Slot {
                 (CANDLE_RANK..).zip(&mut state.candles).zip(&mut held.candles)
             {
                 let mut newest = None;
-                candles.take_changes(|start, candle| newest = Some((start, *candle)));
+                candles.take_changes(|start, candle| newest = Some((start, Box::new(*candle))));
                 let Some((start, candle)) = newest else { continue };
                 let (symbol, interval) = (self.symbol.clone(), candles.spec().interval);
                 let payload = Payload::Candle { symbol, interval, start, candle };
@@ -367,14 +367,15 @@ impl Slot {
         let Some((_, state)) = &held.known else { return Vec::new() };
         let mut payloads = Vec::new();
         if let Some(latest) = state.latest.filter(|_| kinds.has(Kind::Price)) {
-            let (symbol, day) = (self.symbol.clone(), state.day);
-            payloads.push(Payload::Price { symbol, latest, day });
+            let (symbol, stands) = (self.symbol.clone(), Box::new((latest, state.day)));
+            payloads.push(Payload::Price { symbol, stands });
         }
         if kinds.has(Kind::Candle) {
             payloads.extend(state.candles.iter().filter_map(|candles| {
                 let (start, candle) = candles.iter().next_back()?;
                 let (symbol, interval) = (self.symbol.clone(), candles.spec().interval);
-                Some(Payload::Candle { symbol, interval, start, candle: *candle })
+                let candle = Box::new(*candle);
+                Some(Payload::Candle { symbol, interval, start, candle })
             }));
         }
         payloads

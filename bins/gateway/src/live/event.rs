@@ -74,9 +74,9 @@ pub(crate) struct After {
 
 #[derive(Debug)]
 pub(crate) enum Payload {
-    Price { symbol: Symbol, latest: Latest, day: Option<Day> },
+    Price { symbol: Symbol, stands: Box<(Latest, Option<Day>)> },
     Tick { symbol: Symbol, trade: Trade },
-    Candle { symbol: Symbol, interval: Interval, start: i64, candle: Candle },
+    Candle { symbol: Symbol, interval: Interval, start: i64, candle: Box<Candle> },
     Firing(Box<Firing>),
 }
 
@@ -85,21 +85,19 @@ pub(crate) struct Event {
     pub(crate) order: Order,
     pub(crate) payload: Payload,
     after: After,
-    id: OnceLock<Box<str>>,
-    json: OnceLock<Box<str>>,
+    /// As one event of an event stream: written when the first client needs it.
     sse: OnceLock<Bytes>,
 }
 
 impl Event {
     pub(crate) fn new(order: Order, after: After, payload: Payload) -> Self {
-        let (id, json, sse) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { order, payload, after, id, json, sse }
+        Self { order, payload, after, sse: OnceLock::new() }
     }
 
     /// When the trade arrived at the socket, Unix nanoseconds; `None` where that is not known.
     pub(crate) fn received_at(&self) -> Option<u64> {
         let received_at = match &self.payload {
-            Payload::Price { latest, .. } => latest.received_at,
+            Payload::Price { stands, .. } => stands.0.received_at,
             Payload::Tick { trade, .. } => trade.received_at,
             Payload::Candle { .. } | Payload::Firing(_) => 0,
         };
@@ -107,23 +105,19 @@ impl Event {
     }
 
     /// What a client that was cut off after it goes on from.
-    pub(crate) fn id(&self) -> &str {
-        self.id.get_or_init(|| {
-            let mut id = String::with_capacity(128);
-            let rank = self.order.rank;
-            let given = self.after.trade.map(|(of, sequence)| (of, Given { sequence, rank }));
-            self.after.base.write(given, &mut id);
-            id.into()
-        })
-    }
-
-    pub(crate) fn json(&self) -> &str {
-        self.json.get_or_init(|| self.payload.json().into())
+    fn id(&self) -> String {
+        let mut id = String::with_capacity(128);
+        let rank = self.order.rank;
+        let given = self.after.trade.map(|(of, sequence)| (of, Given { sequence, rank }));
+        self.after.base.write(given, &mut id);
+        id
     }
 
     /// As one event of an event stream.
     pub(crate) fn sse(&self) -> &Bytes {
-        self.sse.get_or_init(|| sse(self.payload.kind().as_str(), Some(self.id()), self.json()))
+        self.sse.get_or_init(|| {
+            sse(self.payload.kind().as_str(), Some(&self.id()), &self.payload.json())
+        })
     }
 }
 
@@ -186,12 +180,12 @@ impl Payload {
 
     pub(crate) fn json(&self) -> String {
         let text = match self {
-            Self::Price { symbol, latest, day } => serde_json::to_string(&PriceData {
+            Self::Price { symbol, stands } => serde_json::to_string(&PriceData {
                 symbol: symbol.as_str(),
-                price: latest.price.get(),
-                timestamp: latest.stamp.time,
-                volume: latest.volume.get(),
-                day: day.map(|Day { start, candle }| DayData {
+                price: stands.0.price.get(),
+                timestamp: stands.0.stamp.time,
+                volume: stands.0.volume.get(),
+                day: stands.1.map(|Day { start, candle }| DayData {
                     start,
                     open: candle.open.get(),
                     high: candle.high.get(),

@@ -11,7 +11,7 @@ use crate::live::event::{Event, Kind, Kinds, Order};
 
 /// Ticks, and firings, of a symbol that are kept for clients that are a little behind. One that is
 /// behind these is too slow.
-const KEPT: usize = 2_048;
+const KEPT: usize = 512;
 
 /// One client's wish to be woken.
 #[derive(Debug, Default)]
