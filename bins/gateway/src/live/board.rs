@@ -46,7 +46,6 @@ pub(crate) struct Base {
     /// Of the last event.
     pub(crate) number: u64,
     pub(crate) cursor: Arc<Cursor>,
-    pub(crate) life: u64,
 }
 
 /// A partition's trades have another place than what was read before: some are missing.
@@ -67,7 +66,7 @@ impl Board {
             published: AtomicU64::new(0),
             life: AtomicU64::new(0),
             is_current: AtomicBool::new(false),
-            base: Mutex::new(Base { number: 0, cursor: Arc::new(cursor), life: 0 }),
+            base: Mutex::new(Base { number: 0, cursor: Arc::new(cursor) }),
             firings: Mutex::default(),
         }
     }
@@ -174,8 +173,7 @@ impl Board {
 
     /// Forgets all symbols, and lets everybody go.
     fn forget(&self) {
-        let life = self.life.fetch_add(1, Ordering::AcqRel) + 1;
-        self.lock_base().life = life;
+        self.life.fetch_add(1, Ordering::AcqRel);
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         for slot in slots.values() {
             slot.lock().wake(Kinds::of(&Kind::ALL));

@@ -157,7 +157,7 @@ impl CatchUp {
             }
             let mut id = String::new();
             base.write(None, &mut id);
-            text.extend_from_slice(&sse("firing", Some(&id), event.json()));
+            text.extend_from_slice(&sse("firing", Some(&id), &event.payload.json()));
         }
         text.into()
     }

@@ -53,7 +53,8 @@ impl Subscription {
             slots: Vec::with_capacity(symbols.len()),
             watcher,
             at: Order::default(),
-            life: 0,
+            // Before the slots are looked up: they may be let go of meanwhile.
+            life: board.life(),
         };
         for symbol in symbols {
             let slot = board.find_or_make(symbol)?;
@@ -63,7 +64,6 @@ impl Subscription {
         // Whatever comes after this is kept for it.
         let base = board.base();
         this.at = Order { number: base.number, rank: u8::MAX };
-        this.life = base.life;
         Ok((this, base))
     }
 
