@@ -38,6 +38,7 @@ pub struct Snapshot {
 
 /// What a load came to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // There is one at a time, and it is nearly always the large one.
 pub(crate) enum Loaded {
     /// Nothing is stored.
     Nothing,
