@@ -3,17 +3,42 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use market::Symbol;
 use speed::Reader;
 
 use crate::live::board::{Base, Board};
 use crate::live::cursor::{Cursor, Given};
-use crate::live::event::{After, Event, Kind, Kinds, Order, Payload, TICK_RANK, sse};
+use crate::live::event::{After, Event, Kind, Kinds, Order, Payload, TICK_RANK};
 use crate::live::slot::Slot;
 
 /// Entries of a stream that are read at once.
 const ENTRIES: usize = 16;
+
+/// An event as a client is told it, in either way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) event: &'static str,
+    pub(crate) id: Option<String>,
+    /// JSON.
+    pub(crate) data: String,
+}
+
+impl Said {
+    /// As one event of an event stream.
+    /// <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
+    pub(crate) fn sse(&self) -> String {
+        let Self { event, id, data } = self;
+        let id = id.as_ref().map_or_else(String::new, |id| format!("id: {id}\n"));
+        format!("event: {event}\n{id}data: {data}\n\n")
+    }
+
+    /// As one message of a WebSocket. An id needs no escapes.
+    pub(crate) fn message(&self) -> String {
+        let Self { event, id, data } = self;
+        let id = id.as_ref().map_or_else(String::new, |id| format!("\"id\":\"{id}\","));
+        format!("{{\"event\":\"{event}\",{id}\"data\":{data}}}")
+    }
+}
 
 /// Reads back, partition by partition, then the firings, then how everything stands.
 #[derive(Debug)]
@@ -56,8 +81,8 @@ impl CatchUp {
         Self { reader, topic, board, kinds, slots, began, from, base, left, is_done: false }
     }
 
-    /// The next part of an event stream; `None` once the client has all.
-    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+    /// The next events; `None` once the client has all.
+    pub(crate) async fn next(&mut self) -> Option<Vec<Said>> {
         if self.is_done {
             return None;
         }
@@ -65,8 +90,9 @@ impl CatchUp {
             || self.from.places.len() != self.base.cursor.places.len()
         {
             self.is_done = true;
-            let told = [gap("another log is followed now"), self.standing(None)];
-            return Some(told.concat().into());
+            let mut said = vec![gap("another log is followed now")];
+            said.extend(self.standing(None));
+            return Some(said);
         }
         while let Some((partition, symbols)) = self.left.pop_first() {
             match self.read(partition, &symbols).await {
@@ -75,16 +101,16 @@ impl CatchUp {
                     return Some(part);
                 }
                 Ok(None) => {}
-                Err(why) => return Some(gap(why)),
+                Err(why) => return Some(vec![gap(why)]),
             }
         }
         self.is_done = true;
-        let mut text = Vec::new();
+        let mut said = Vec::new();
         if self.kinds.has(Kind::Firing) {
-            text.extend_from_slice(&self.firings());
+            said.extend(self.firings());
         }
-        text.extend_from_slice(&self.standing(Some(&self.began)));
-        Some(text.into())
+        said.extend(self.standing(Some(&self.began)));
+        Some(said)
     }
 
     /// The next trades of a partition, and moves the client there. `None` where there are no more
@@ -93,7 +119,7 @@ impl CatchUp {
         &mut self,
         partition: usize,
         symbols: &HashSet<Symbol>,
-    ) -> Result<Option<Bytes>, &'static str> {
+    ) -> Result<Option<Vec<Said>>, &'static str> {
         const GONE: &str = "trades from before are no longer kept";
         let place = |cursor: &Cursor| cursor.places[partition];
         let end = place(&self.base.cursor).map(|given| given.sequence);
@@ -109,8 +135,10 @@ impl CatchUp {
             self.from.places[partition] = end.map(Given::all);
             return Err(GONE);
         };
-        let is_gap = first.after > after;
-        let mut text = Vec::new();
+        let mut said = Vec::new();
+        if first.after > after {
+            said.push(gap(GONE));
+        }
         for entry in &entries {
             let names: Vec<Symbol> =
                 entry.batch.symbols().filter_map(|name| Symbol::new(name).ok()).collect();
@@ -126,30 +154,28 @@ impl CatchUp {
                     let (symbol, trade) = (symbol.clone(), packed.trade);
                     let order = Order { number: 0, rank: TICK_RANK };
                     let event = Event::new(order, after, Payload::Tick { symbol, trade });
-                    text.extend_from_slice(event.sse());
+                    said.push(event.said());
                 }
             }
             self.from.places[partition] = Some(Given::all(entry.last())).min(end.map(Given::all));
         }
-        let text = if is_gap { [gap(GONE), text.into()].concat().into() } else { text.into() };
-        Ok(Some(text))
+        Ok(Some(said))
     }
 
-    fn firings(&self) -> Bytes {
-        let Some(id) = self.from.firing else { return Bytes::new() };
+    fn firings(&self) -> Vec<Said> {
+        let Some(id) = self.from.firing else { return Vec::new() };
         if self.from.firing == self.base.cursor.firing {
-            return Bytes::new();
+            return Vec::new();
         }
         let Some(firings) = self.board.firings_after(id, self.base.number) else {
-            return gap("firings from before are no longer kept: ask /firings");
+            return vec![gap("firings from before are no longer kept: ask /firings")];
         };
         let symbols: HashSet<&str> = self.slots.iter().map(|slot| slot.symbol.as_str()).collect();
         let is_wanted = |event: &&Arc<Event>| match &event.payload {
             Payload::Firing(firing) => symbols.contains(&*firing.symbol),
             _ => false,
         };
-        let mut text = Vec::new();
-        for event in firings.iter().filter(is_wanted) {
+        let tell = |event: &Arc<Event>| {
             // With the places that this client has by now.
             let mut base = self.from.clone();
             if let Payload::Firing(firing) = &event.payload {
@@ -157,14 +183,14 @@ impl CatchUp {
             }
             let mut id = String::new();
             base.write(None, &mut id);
-            text.extend_from_slice(&sse("firing", Some(&id), &event.payload.json()));
-        }
-        text.into()
+            Said { id: Some(id), ..event.said() }
+        };
+        firings.iter().filter(is_wanted).map(tell).collect()
     }
 
     /// How the symbols stand that have changed since then, or all of them; then the client has
     /// everything.
-    fn standing(&self, since: Option<&Cursor>) -> Bytes {
+    fn standing(&self, since: Option<&Cursor>) -> Vec<Said> {
         let is_new = |slot: &&Arc<Slot>| {
             let held = slot.lock();
             let Some((partition, state)) = &held.known else { return false };
@@ -177,18 +203,18 @@ impl CatchUp {
 }
 
 /// How symbols stand, and then an event from whose id on a client can go on.
-pub(crate) fn standing(payloads: impl Iterator<Item = Payload>, cursor: &Cursor) -> Bytes {
-    let mut text = Vec::new();
-    for payload in payloads {
-        text.extend_from_slice(&sse(payload.kind().as_str(), None, &payload.json()));
-    }
+pub(crate) fn standing(payloads: impl Iterator<Item = Payload>, cursor: &Cursor) -> Vec<Said> {
+    let mut said: Vec<Said> = payloads
+        .map(|payload| Said { event: payload.kind().as_str(), id: None, data: payload.json() })
+        .collect();
     let mut id = String::new();
     cursor.write(None, &mut id);
-    text.extend_from_slice(&sse("ready", Some(&id), "{}"));
-    text.into()
+    said.push(Said { event: "ready", id: Some(id), data: "{}".to_owned() });
+    said
 }
 
 /// Tells a client that it has missed something.
-fn gap(why: &str) -> Bytes {
-    sse("gap", None, &serde_json::json!({ "reason": why }).to_string())
+fn gap(why: &str) -> Said {
+    let data = serde_json::json!({ "reason": why }).to_string();
+    Said { event: "gap", id: None, data }
 }

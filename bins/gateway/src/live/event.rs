@@ -9,6 +9,7 @@ use rpc::alert::v1::Firing;
 use serde::Serialize;
 
 use crate::alert_bodies::FiringBody;
+use crate::live::catch_up::Said;
 use crate::live::cursor::{Cursor, Given};
 
 /// Kinds of events.
@@ -115,16 +116,13 @@ impl Event {
 
     /// As one event of an event stream.
     pub(crate) fn sse(&self) -> &Bytes {
-        self.sse.get_or_init(|| {
-            sse(self.payload.kind().as_str(), Some(&self.id()), &self.payload.json())
-        })
+        self.sse.get_or_init(|| self.said().sse().into())
     }
-}
 
-/// <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
-pub(crate) fn sse(event: &str, id: Option<&str>, json: &str) -> Bytes {
-    let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
-    format!("event: {event}\n{id}data: {json}\n\n").into()
+    pub(crate) fn said(&self) -> Said {
+        let (event, data) = (self.payload.kind().as_str(), self.payload.json());
+        Said { event, id: Some(self.id()), data }
+    }
 }
 
 #[derive(Serialize)]

@@ -9,7 +9,7 @@ use market::Symbol;
 use crate::live::catch_up::{CatchUp, standing};
 use crate::live::cursor::Cursor;
 use crate::live::event::{Kind, Kinds};
-use crate::live::sse::EventStream;
+use crate::live::sse::{EventStream, written};
 use crate::live::subscription::Subscription;
 use crate::live::{Counted, Live};
 use crate::problem::{self, Problem};
@@ -71,7 +71,8 @@ pub(crate) async fn stream(
         }
         None => {
             let slots = subscription.slots().iter();
-            first = standing(slots.flat_map(|slot| slot.snapshot(query.kinds)), &base.cursor);
+            let payloads = slots.flat_map(|slot| slot.snapshot(query.kinds));
+            first = written(&standing(payloads, &base.cursor));
         }
     }
     let (told, counted) = (live.told.clone(), Counted::new(&live.streams));
@@ -89,16 +90,20 @@ struct Asked {
 impl Asked {
     fn of(uri: &Uri) -> Result<Self, Problem> {
         let query = Query::of(uri);
-        let kinds = query.value("kinds");
-        let kinds = kinds.split(',').filter(|name| !name.is_empty()).map(|name| {
-            let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
-            kind.ok_or_else(|| bad_query("kinds must be some of price, tick, candle, firing"))
-        });
-        let mut kinds: Vec<Kind> = kinds.collect::<Result<_, _>>()?;
-        if kinds.is_empty() {
-            kinds.push(Kind::Price);
-        }
         let last_event_id = query.value("last_event_id");
-        Ok(Self { symbols: query.symbols()?, kinds: Kinds::of(&kinds), last_event_id })
+        Ok(Self { symbols: query.symbols()?, kinds: kinds_of(&query)?, last_event_id })
     }
+}
+
+pub(crate) fn kinds_of(query: &Query<'_>) -> Result<Kinds, Problem> {
+    let kinds = query.value("kinds");
+    let kinds = kinds.split(',').filter(|name| !name.is_empty()).map(|name| {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
+        kind.ok_or_else(|| bad_query("kinds must be some of price, tick, candle, firing"))
+    });
+    let mut kinds: Vec<Kind> = kinds.collect::<Result<_, _>>()?;
+    if kinds.is_empty() {
+        kinds.push(Kind::Price);
+    }
+    Ok(Kinds::of(&kinds))
 }

@@ -13,9 +13,9 @@ use futures::Stream;
 use futures::stream::unfold;
 use tokio::time::timeout;
 
-use crate::live::catch_up::CatchUp;
-use crate::live::event::{Event, sse};
-use crate::live::subscription::{End, Subscription};
+use crate::live::catch_up::{CatchUp, Said};
+use crate::live::event::Event;
+use crate::live::subscription::Subscription;
 use crate::live::{Counted, Told};
 
 /// A line now and then keeps proxies from taking a quiet stream for a dead one.
@@ -72,8 +72,8 @@ impl State {
         }
         while let Some(catch_up) = &mut self.catch_up {
             match catch_up.next().await {
-                Some(part) if part.is_empty() => {}
-                Some(part) => return Some(part),
+                Some(said) if said.is_empty() => {}
+                Some(said) => return Some(written(&said)),
                 None => self.catch_up = None,
             }
         }
@@ -89,7 +89,7 @@ impl State {
             }
             Ok(Err(end)) => {
                 self.subscription = None;
-                Some(last_words(end))
+                Some(end.said().sse().into())
             }
         }
     }
@@ -106,11 +106,6 @@ fn text(events: &[Arc<Event>]) -> Bytes {
     text.into()
 }
 
-fn last_words(end: End) -> Bytes {
-    let (event, reason) = match end {
-        End::Stopping => ("bye", "the gateway stops: come back, and another one goes on"),
-        End::TooSlow => ("bye", "the client reads too slowly: come back with the last id"),
-        End::AnotherLog => ("bye", "another log is followed now: come back"),
-    };
-    sse(event, None, &serde_json::json!({ "reason": reason }).to_string())
+pub(crate) fn written(said: &[Said]) -> Bytes {
+    said.iter().map(Said::sse).collect::<String>().into()
 }

@@ -7,6 +7,7 @@ use market::Symbol;
 use tokio_util::sync::CancellationToken;
 
 use crate::live::board::{Base, Board, TooMany};
+use crate::live::catch_up::Said;
 use crate::live::event::{Event, Kinds, Order};
 use crate::live::slot::{Slot, Watcher};
 
@@ -22,6 +23,18 @@ pub(crate) enum End {
     TooSlow,
     /// What it was told of is no more: another log is followed.
     AnotherLog,
+}
+
+impl End {
+    pub(crate) fn said(self) -> Said {
+        let why = match self {
+            Self::Stopping => "the gateway stops: come back, and another one goes on",
+            Self::TooSlow => "the client reads too slowly: come back with the last id",
+            Self::AnotherLog => "what was followed was begun anew: come back",
+        };
+        let data = serde_json::json!({ "reason": why }).to_string();
+        Said { event: "bye", id: None, data }
+    }
 }
 
 /// Symbols, kinds, and how far a client is. Holds nothing of what is yet to be sent: a client that
@@ -57,14 +70,52 @@ impl Subscription {
             life: board.life(),
         };
         for symbol in symbols {
-            let slot = board.find_or_make(symbol)?;
-            slot.watch(&this.watcher);
-            this.slots.push(slot);
+            this.watch(symbol)?;
         }
-        // Whatever comes after this is kept for it.
-        let base = board.base();
-        this.at = Order { number: base.number, rank: u8::MAX };
+        let base = this.begin_at_base();
         Ok((this, base))
+    }
+
+    fn watch(&mut self, symbol: &Symbol) -> Result<(), TooMany> {
+        let slot = self.board.find_or_make(symbol)?;
+        slot.watch(&self.watcher);
+        self.slots.push(slot);
+        Ok(())
+    }
+
+    /// Goes on from here: whatever comes after this is kept for it.
+    pub(crate) fn begin_at_base(&mut self) -> Base {
+        let base = self.board.base();
+        self.at = Order { number: base.number, rank: u8::MAX };
+        base
+    }
+
+    /// Follows more symbols. Returns how many are new; `None` where those are too many.
+    pub(crate) fn add(&mut self, symbols: &[Symbol], most: usize) -> Option<usize> {
+        let before = self.slots.len();
+        for symbol in symbols {
+            let is_known = self.slots.iter().any(|slot| slot.symbol == *symbol);
+            if !is_known && (self.slots.len() >= most || self.watch(symbol).is_err()) {
+                return None;
+            }
+        }
+        Some(self.slots.len() - before)
+    }
+
+    pub(crate) fn remove(&mut self, symbols: &[Symbol]) {
+        let Self { slots, watcher, board, .. } = self;
+        slots.retain(|slot| {
+            let is_wanted = !symbols.contains(&slot.symbol);
+            if !is_wanted && !slot.forget(watcher) {
+                board.let_go(slot);
+            }
+            is_wanted
+        });
+    }
+
+    /// The slots that were added last.
+    pub(crate) fn last_slots(&self, count: usize) -> Vec<Arc<Slot>> {
+        self.slots[self.slots.len() - count.min(self.slots.len())..].to_vec()
     }
 
     pub(crate) fn kinds(&self) -> Kinds {
