@@ -77,7 +77,7 @@ pub async fn listen(
             }
             let stream = Impatient::new(stream, limits.write_timeout);
             let service = TowerToHyperService::new(router.clone());
-            let connection = http.serve_connection(TokioIo::new(stream), service);
+            let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
                 let (_slot, _place) = (slot, place);

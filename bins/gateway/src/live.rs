@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Redis streams ─▶ Tail ─┐
-//!  WatchFirings ──────────┴─▶ Hub ─▶ Board: slots by symbol ─wake─▶ Subscription ─▶ SSE
+//!  WatchFirings ──────────┴─▶ Hub ─▶ Board: slots by symbol ─wake─▶ Subscription ─▶ SSE, WebSocket
 //! ```
 //! Nothing is queued for a client. It is at a place in the order of events, and when it reads it is
 //! given what is after that: of prices and candles the newest, of ticks and firings each, from the
@@ -19,6 +19,7 @@ mod routes;
 mod slot;
 mod sse;
 mod subscription;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,7 +28,7 @@ use market::{CandleSpec, Day, Interval, Symbol};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
 use speed::{DayStats, Reader};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::Alerts;
@@ -37,9 +38,13 @@ use board::Board;
 use event::Event;
 
 pub(crate) use routes::{__path_stream, stream};
+pub(crate) use websocket::{__path_websocket, websocket};
 
 /// Firings that wait to be told. Full means that no more are asked for.
 const FIRINGS_WAITING: usize = 1_024;
+
+/// WebSockets at once. Full means that further ones are refused.
+const WEBSOCKETS: usize = 10_000;
 
 /// Everything that streams are made of.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ pub struct Live {
     stopping: CancellationToken,
     told: Told,
     streams: Gauge,
+    websockets: Arc<Semaphore>,
 }
 
 impl Live {
@@ -79,7 +85,8 @@ impl Live {
         };
         let topic = topic.to_owned();
         let (told, streams) = (Told::new(), catalogue::STREAMS.gauge());
-        (Self { reader, topic, board, stopping, told, streams }, going)
+        let websockets = Arc::new(Semaphore::new(WEBSOCKETS));
+        (Self { reader, topic, board, stopping, told, streams, websockets }, going)
     }
 }
 

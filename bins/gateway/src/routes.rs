@@ -112,6 +112,7 @@ fn table(
         .with_state(prices);
     let of_streams = OpenApiRouter::new()
         .routes(fails(routes!(live::stream), &[&[BadQuery, TooMany]]))
+        .routes(fails(routes!(live::websocket), &[&[BadQuery, TooMany]]))
         .with_state(live);
     let of_alerts = OpenApiRouter::new()
         .routes(compressed(fails(routes!(alert_routes::list), &[&[BadQuery], CALL])))
