@@ -186,8 +186,7 @@ impl Session {
                         let live = &self.live;
                         let (reader, topic) = (live.reader.clone(), live.topic.clone());
                         let board = Arc::clone(&live.board);
-                        let mut catch_up =
-                            CatchUp::new(reader, topic, board, wanted, (from, base));
+                        let mut catch_up = CatchUp::new(reader, topic, board, wanted, (from, base));
                         while let Some(said) = catch_up.next().await {
                             self.say_all(&said).await?;
                         }
