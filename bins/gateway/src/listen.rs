@@ -1,15 +1,16 @@
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clients::Clients;
 use crate::impatient::Impatient;
@@ -57,7 +58,7 @@ pub async fn listen(
     limits: Limits,
     stopping: CancellationToken,
 ) {
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
     let clients = limits.connections_per_client.map(Clients::new);
     let too_many = too_many();
@@ -78,10 +79,18 @@ pub async fn listen(
             let stream = Impatient::new(stream, limits.write_timeout);
             let service = TowerToHyperService::new(router.clone());
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
-            let connection = graceful.watch(connection);
-            tokio::spawn(async move {
+            let stopping = stopping.clone();
+            connections.spawn(async move {
                 let (_slot, _place) = (slot, place);
-                if let Err(error) = connection.await {
+                let mut connection = pin!(connection);
+                let served = tokio::select! {
+                    served = connection.as_mut() => served,
+                    () = stopping.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                };
+                if let Err(error) = served {
                     // The client's doing: it went away, was too slow, or speaks something else.
                     tracing::debug!("connection ended: {error}");
                 }
@@ -90,7 +99,8 @@ pub async fn listen(
     };
     stopping.run_until_cancelled(accepting).await;
     drop(listener);
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
         let cut = limits.connections - slots.available_permits();
         tracing::warn!(cut, "connections were still busy after {:?}", limits.drain);
     }

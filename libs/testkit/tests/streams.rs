@@ -1,13 +1,13 @@
 //! Live streams of the real programs: who is cut off and goes on is told everything once, in order.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::oracle::LoggedTrade;
 use testkit::{Pipeline, Program, Recording, kafka};
 
@@ -250,4 +250,113 @@ fn whoever_was_away_too_long_is_told_so() {
     let other = format!("0123456789ab_-{}", "_-".repeat(6));
     let mut stream = Stream::open(&address, &query, Some(&other)).expect("a stream");
     assert_eq!(stream.next().expect("an event").name, "gap", "of another log");
+}
+
+/// A WebSocket, by hand: what is sent is masked with zeros.
+struct Socket(BufReader<TcpStream>);
+
+impl Socket {
+    fn open(address: &str, kinds: &str) -> Option<Self> {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        write!(
+            stream,
+            "GET /ws?kinds={kinds} HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        .ok()?;
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        assert!(line.is_empty() || line.contains(" 101 "), "{line}");
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+        }
+        Some(Self(reader))
+    }
+
+    fn send(&mut self, message: &Value) {
+        let text = message.to_string();
+        let length = u16::try_from(text.len()).expect("a short message").to_be_bytes();
+        let head = [0x81, 0x80 | 126, length[0], length[1], 0, 0, 0, 0];
+        self.0.get_mut().write_all(&[&head, text.as_bytes()].concat()).expect("sent");
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            let mut head = [0; 2];
+            self.0.read_exact(&mut head).ok()?;
+            let length = match head[1] {
+                126 => {
+                    let mut length = [0; 2];
+                    self.0.read_exact(&mut length).ok()?;
+                    usize::from(u16::from_be_bytes(length))
+                }
+                length => usize::from(length),
+            };
+            let mut payload = vec![0; length];
+            self.0.read_exact(&mut payload).ok()?;
+            match head[0] & 0xf {
+                0x1 => {
+                    let mut message: Value = serde_json::from_slice(&payload).expect("JSON");
+                    return Some(Event {
+                        name: message["event"].as_str().expect("a name").to_owned(),
+                        id: message["id"].as_str().map(str::to_owned),
+                        data: message["data"].take(),
+                    });
+                }
+                0x8 => return None,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn over_a_websocket_the_same_is_told() {
+    let mut client = Client::default();
+    let running = Running::start("20", &[], |address| {
+        let mut socket = Socket::open(address, "tick").expect("a socket");
+        for bad in [json!("x"), json!({}), json!({"subscribe": [""]}), json!({"what": 1})] {
+            socket.send(&bad);
+            assert_eq!(socket.next().expect("an event").name, "error", "{bad}");
+        }
+        socket.send(&json!({ "subscribe": SOME }));
+        let ready = socket.next().expect("an event");
+        assert_eq!(ready.name, "ready");
+        client.take(ready);
+    });
+    let address = running.way.gateway_address();
+    let trades = running.recording.trades();
+    let wanted = trades.iter().filter(|trade| SOME.contains(&trade.symbol.as_str())).count();
+    let mut random = SmallRng::seed_from_u64(9);
+    let began = Instant::now();
+    while client.told < wanted {
+        assert!(began.elapsed() < 2 * PATIENCE, "{} of {wanted}", client.told);
+        let mut socket = Socket::open(&address, "tick").expect("a socket");
+        socket.send(&json!({ "subscribe": SOME, "last_event_id": client.last_event_id }));
+        for _ in 0..random.random_range(1..600) {
+            match socket.next() {
+                Some(event) => client.take(event),
+                None => break,
+            }
+            if client.told >= wanted {
+                break;
+            }
+        }
+    }
+    let logged = running.way.wait_logged(trades.len());
+    assert_eq!(client.ticks, by_symbol(logged, &SOME));
+
+    let mut socket = Socket::open(&address, "price").expect("a socket");
+    socket.send(&json!({ "subscribe": [SOME[0]] }));
+    let price = socket.next().expect("an event");
+    assert_eq!((price.name.as_str(), &price.data["symbol"]), ("price", &json!(SOME[0])));
+    assert_eq!(socket.next().expect("an event").name, "ready");
+    socket.send(&json!({ "unsubscribe": [SOME[0]] }));
+    assert_eq!(socket.next().expect("an event").name, "ready");
 }
