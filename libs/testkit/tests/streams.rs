@@ -160,7 +160,7 @@ fn whoever_is_cut_off_and_goes_on_is_told_of_every_trade_once_and_in_order() {
         }
         let stream = Stream::open(&address, &query, client.last_event_id.as_deref());
         let Some(mut stream) = stream else { continue };
-        let patience = random.random_range(1..400);
+        let patience = random.random_range(1..150);
         for _ in 0..patience {
             match stream.next() {
                 Some(event) => client.take(event),
