@@ -4,7 +4,6 @@
 mod document;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
