@@ -3,7 +3,6 @@
 
 mod document;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
