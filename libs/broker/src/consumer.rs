@@ -195,6 +195,9 @@ impl ConsumerContext for Rebalances {
     }
 }
 
+/// Of six seconds, one each half second.
+const HEARTBEATS_A_SESSION: u128 = 12;
+
 impl Consumer {
     /// Joins the group; returns before it has.
     pub fn connect(settings: &ConsumerSettings, hears_ends: HearsEnds) -> anyhow::Result<Self> {
@@ -206,7 +209,8 @@ impl Consumer {
             // Cooperative: a rebalance leaves the partitions alone that stay where they are.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.to_string())
-            .set("heartbeat.interval.ms", (session / 3).to_string())
+            // Who goes on with the partitions of a dead member hears of its death by a heartbeat.
+            .set("heartbeat.interval.ms", (session / HEARTBEATS_A_SESSION).to_string())
             .set("enable.auto.commit", "true")
             .set("auto.commit.interval.ms", "1000")
             .set("enable.auto.offset.store", "false")
