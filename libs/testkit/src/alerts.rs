@@ -179,7 +179,7 @@ impl Alerts {
         loop {
             let calls: Vec<_> = std::iter::repeat_with(|| wishes.by_ref().take(A_CALL).collect())
                 .take_while(|alerts: &Vec<CreateAlertRequest>| !alerts.is_empty())
-                .take(8)
+                .take(3)
                 .collect();
             if calls.is_empty() {
                 return made;
