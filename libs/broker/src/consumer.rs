@@ -9,7 +9,7 @@ use rdkafka::ClientContext;
 use rdkafka::bindings::rd_kafka_resp_err_t as ResponseError;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -305,10 +305,19 @@ impl Consumer {
         self.client.store_offsets(&list).context("cannot note offsets")
     }
 
-    /// Commits what `effected` was told, and waits for it.
+    /// Commits what `effected` was told, and waits for it. A group that is about to share its
+    /// partitions anew takes nothing: whoever gets them reads again from where they were committed.
     pub fn commit(&self) -> anyhow::Result<()> {
         match self.client.commit_consumer_state(CommitMode::Sync) {
-            Err(KafkaError::ConsumerCommit(rdkafka::error::RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Err(KafkaError::ConsumerCommit(
+                refusal @ (RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::UnknownMemberId),
+            )) => {
+                tracing::info!(%refusal, "the group takes no offsets now");
+                Ok(())
+            }
             other => other.context("cannot commit"),
         }
     }
