@@ -17,6 +17,7 @@ use triggers::{Firing, Partition, SymbolKey};
 use uuid::Uuid;
 
 use crate::behind::{Rewound, Stretch, read_again};
+use crate::expiry::Expiry;
 use crate::loading::{Loaded, Loader};
 use crate::meters::Meters;
 use crate::owned::{Owned, Rewinding};
@@ -27,8 +28,6 @@ use crate::{another_log, trouble};
 /// What a crash costs at most: so much of the log is evaluated again, and what was evaluated while
 /// the checkpoint was being stored.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-
-const LOOK_FOR_EXPIRED_EVERY: Duration = Duration::from_secs(5);
 
 /// Every trade against the alerts of its symbol; what fires, to PostgreSQL.
 pub(crate) struct AlertEffect {
@@ -62,10 +61,7 @@ pub(crate) struct AlertEffect {
     snapshot_due: Instant,
     snapshotted: i32,
     is_snapshotting: bool,
-    expired_due: Instant,
-    is_looking_for_expired: bool,
-    /// Up to that expiry, and that id among those of the same one, they were looked at.
-    expired_to: (i64, i64),
+    expiry: Expiry,
     meters: Meters,
 }
 
@@ -106,9 +102,7 @@ impl AlertEffect {
             snapshot_due: now + snapshot_every,
             snapshotted: -1,
             is_snapshotting: false,
-            expired_due: now + LOOK_FOR_EXPIRED_EVERY,
-            is_looking_for_expired: false,
-            expired_to: (0, 0),
+            expiry: Expiry::new(now),
             meters: Meters::new(),
         }
     }
@@ -201,7 +195,7 @@ impl AlertEffect {
             }
             Done::Rewound(rewound) => self.absorb(*rewound).await,
             Done::Expired => {
-                self.is_looking_for_expired = false;
+                self.expiry.end();
                 Ok(())
             }
             Done::Nothing => Ok(()),
@@ -387,30 +381,24 @@ impl AlertEffect {
     }
 
     fn look_for_expired_if_due(&mut self) {
-        let is_due = Instant::now() >= self.expired_due && !self.is_looking_for_expired;
-        if !is_due || self.owned.is_empty() {
+        if self.owned.is_empty() {
             return;
         }
-        self.is_looking_for_expired = true;
-        self.expired_due = Instant::now() + LOOK_FOR_EXPIRED_EVERY;
-        let all = self.owned.keys().copied().collect();
-        let (store, log) = (self.store().clone(), self.log().clone());
-        self.tasks.spawn(tasks::look_for_expired(store, log, all, self.expired_to));
+        if let Some(from) = self.expiry.begin() {
+            let all = self.owned.keys().copied().collect();
+            let (store, log) = (self.store().clone(), self.log().clone());
+            self.tasks.spawn(tasks::look_for_expired(store, log, all, from));
+        }
     }
 
     /// Of alerts past their expiry by the clock, ends those that no trade can fire any more.
-    fn expire(&mut self, expiring: Vec<Expiring>) {
-        self.expired_to = (0, 0);
-        if let Some(last) = expiring.last().filter(|_| !Done::is_last(&expiring)) {
-            self.expired_to = (last.expires_at, last.id);
-            self.expired_due = Instant::now();
-        }
-        let mut expired = expiring;
+    fn expire(&mut self, mut expired: Vec<Expiring>) {
+        self.expiry.looked_at(&expired);
         expired.retain(|alert| {
             self.owned.get(&alert.partition).is_some_and(|owned| owned.has_expired(alert))
         });
         if expired.is_empty() {
-            self.is_looking_for_expired = false;
+            self.expiry.end();
         } else {
             self.tasks.spawn(tasks::expire(self.store().clone(), expired));
         }
@@ -555,7 +543,7 @@ impl Effect for AlertEffect {
                 self.stored.clear();
                 self.reader = None;
                 (self.is_checkpointing, self.is_snapshotting) = (false, false);
-                self.is_looking_for_expired = false;
+                self.expiry.end();
             }
         }
     }

@@ -17,6 +17,7 @@ mod behind;
 mod config;
 mod effect;
 mod ends;
+mod expiry;
 pub mod grpc;
 mod loading;
 mod messages;

@@ -9,7 +9,7 @@ use rdkafka::ClientContext;
 use rdkafka::bindings::rd_kafka_resp_err_t as ResponseError;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -195,6 +195,9 @@ impl ConsumerContext for Rebalances {
     }
 }
 
+/// Of six seconds, one each half second.
+const HEARTBEATS_A_SESSION: u128 = 12;
+
 impl Consumer {
     /// Joins the group; returns before it has.
     pub fn connect(settings: &ConsumerSettings, hears_ends: HearsEnds) -> anyhow::Result<Self> {
@@ -206,7 +209,8 @@ impl Consumer {
             // Cooperative: a rebalance leaves the partitions alone that stay where they are.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.to_string())
-            .set("heartbeat.interval.ms", (session / 3).to_string())
+            // Who goes on with the partitions of a dead member hears of its death by a heartbeat.
+            .set("heartbeat.interval.ms", (session / HEARTBEATS_A_SESSION).to_string())
             .set("enable.auto.commit", "true")
             .set("auto.commit.interval.ms", "1000")
             .set("enable.auto.offset.store", "false")
@@ -301,10 +305,19 @@ impl Consumer {
         self.client.store_offsets(&list).context("cannot note offsets")
     }
 
-    /// Commits what `effected` was told, and waits for it.
+    /// Commits what `effected` was told, and waits for it. A group that is about to share its
+    /// partitions anew takes nothing: whoever gets them reads again from where they were committed.
     pub fn commit(&self) -> anyhow::Result<()> {
         match self.client.commit_consumer_state(CommitMode::Sync) {
-            Err(KafkaError::ConsumerCommit(rdkafka::error::RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
+            Err(KafkaError::ConsumerCommit(
+                refusal @ (RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::UnknownMemberId),
+            )) => {
+                tracing::info!(%refusal, "the group takes no offsets now");
+                Ok(())
+            }
             other => other.context("cannot commit"),
         }
     }

@@ -31,13 +31,15 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Expiring>, StoreError> {
         let mut session = self.session(Call::Expire).await?;
+        // `IS TRUE` keeps PostgreSQL from looking for partitions by their index: it would read all
+        // of their alerts, where the index by expiry has the few that are due.
         let rows = sqlx::query!(
             r#"SELECT id, revision, generation, symbol, partition,
                 (extract(epoch FROM expires_at) * 1000)::bigint AS "expires_at!"
             FROM alerts
             WHERE status = 1 AND expires_at IS NOT NULL AND expires_at <= now()
                 AND (expires_at, id) > ('epoch'::timestamptz + $4::bigint * interval '1 ms', $5)
-                AND partition = ANY ($2) AND armed_log = $1
+                AND (partition = ANY ($2)) IS TRUE AND (armed_log = $1) IS TRUE
             ORDER BY expires_at, id LIMIT $3"#,
             log.id,
             partitions,

@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// For a service that has been stopped in its tracks.
 const CALL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// For ten thousand alerts, while a disk takes in those before them.
+const BULK_PATIENCE: Duration = Duration::from_secs(120);
+
 /// Calls under way at once.
 const CALLERS: usize = 32;
 
@@ -176,12 +179,12 @@ impl Alerts {
         loop {
             let calls: Vec<_> = std::iter::repeat_with(|| wishes.by_ref().take(A_CALL).collect())
                 .take_while(|alerts: &Vec<CreateAlertRequest>| !alerts.is_empty())
-                .take(8)
+                .take(3)
                 .collect();
             if calls.is_empty() {
                 return made;
             }
-            let ids = self.ask(calls, |mut client, alerts| async move {
+            let ids = self.ask_for(BULK_PATIENCE, calls, |mut client, alerts| async move {
                 let answer = client.create_alerts(CreateAlertsRequest { alerts }).await;
                 Some(answer.expect("made").into_inner().alert_ids)
             });
@@ -217,13 +220,22 @@ impl Alerts {
         questions: impl IntoIterator<Item = Q>,
         call: impl Fn(AlertServiceClient<Channel>, Q) -> F,
     ) -> Vec<A> {
+        self.ask_for(CALL_PATIENCE, questions, call)
+    }
+
+    fn ask_for<Q, A, F: Future<Output = Option<A>>>(
+        &self,
+        patience: Duration,
+        questions: impl IntoIterator<Item = Q>,
+        call: impl Fn(AlertServiceClient<Channel>, Q) -> F,
+    ) -> Vec<A> {
         let ports = [self.port, self.spare_port];
         let asked = if self.are_both_asked { &ports[..] } else { &ports[..1] };
         let runtime = Runtime::new().expect("a runtime");
         runtime.block_on(async {
             let client = |port| {
                 let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"));
-                let endpoint = endpoint.expect("an address").timeout(CALL_PATIENCE);
+                let endpoint = endpoint.expect("an address").timeout(patience);
                 AlertServiceClient::new(endpoint.connect_lazy())
             };
             let clients: Vec<_> = asked.iter().copied().map(client).collect();
