@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use protox::prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "gostocks/alert/v1/alert.proto",
+    "gostocks/market/v1/market.proto",
     "gostocks/market/v1/tick.proto",
     "stock/stock.proto",
     "alert/alert.proto",

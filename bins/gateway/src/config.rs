@@ -8,6 +8,8 @@ use service::{Configuration, Settings, parse};
 pub struct Config {
     /// `GATEWAY_HOST` and `PORT`.
     pub address: SocketAddr,
+    /// `GATEWAY_HOST` and `MARKET_GRPC_PORT`.
+    pub grpc_address: SocketAddr,
     /// May hold a password: not to be logged.
     pub redis_addr: String,
     /// Whose streams are tailed.
@@ -39,6 +41,7 @@ impl Configuration for Config {
         let timeouts = Duration::from_millis(1)..=Duration::from_secs(300);
         let host = settings.read("GATEWAY_HOST", Some("127.0.0.1"), parse::host);
         let port = settings.read("PORT", Some("8080"), parse::port);
+        let grpc_port = settings.read("MARKET_GRPC_PORT", Some("50052"), parse::port);
         let redis_addr = settings.read("REDIS_ADDR", Some("localhost:6379"), parse::redis_addr);
         let topic = settings.read("KAFKA_TOPIC", Some("market_ticks"), parse::topic);
         let candles = settings.read("CANDLES", Some(market::CANDLES), market::parse_candle_specs);
@@ -61,6 +64,7 @@ impl Configuration for Config {
             settings.read("HTTP_IDLE_TIMEOUT", Some("30s"), parse::duration_in(timeouts));
         Some(Self {
             address: SocketAddr::new(host?, port?),
+            grpc_address: SocketAddr::new(host?, grpc_port?),
             redis_addr: redis_addr?,
             topic: topic?,
             candles: candles?,
@@ -85,6 +89,7 @@ mod tests {
     fn defaults_are_the_originals() {
         let config: Config = service::settings_of(&[]).expect("all good");
         assert_eq!(config.address.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.grpc_address.to_string(), "127.0.0.1:50052");
         assert_eq!(config.redis_addr, "localhost:6379");
         assert_eq!(config.alert_service_addr, "localhost:50051");
         assert!(config.cors_origins.is_empty() && config.connections_per_client.is_none());
@@ -95,6 +100,11 @@ mod tests {
         for (name, value, sentence) in [
             ("PORT", "0", "PORT: expected a port from 1 to 65535, found \"0\""),
             ("PORT", "", "PORT is empty: give it a value, or remove it"),
+            (
+                "MARKET_GRPC_PORT",
+                "x",
+                "MARKET_GRPC_PORT: expected a port from 1 to 65535, found \"x\"",
+            ),
             (
                 "GATEWAY_HOST",
                 "all",

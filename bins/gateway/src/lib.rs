@@ -1,10 +1,12 @@
-//! Redis and the alert service to REST: `GET /health`, `GET /price/{symbol}`, all of `/alerts` and
-//! `/firings`, the probes, and what describes them (`/openapi.json`, `/docs`, `/problems`), on
-//! `PORT`.
+//! Redis and the alert service to REST on `PORT` (`GET /health`, `/price/{symbol}` and all else of
+//! prices, `/alerts` and `/firings`, the probes, and what describes them: `/openapi.json`, `/docs`,
+//! `/problems`), to live streams (`/stream`, `/ws`), and to gRPC on `MARKET_GRPC_PORT`.
 //!
 //! ```text
-//! client ─HTTP/1.1─▶ listen ─▶ guard (count, contain, limit) ─▶ routes ─┬▶ prices ─▶ Redis
-//!                                                                       └▶ alerts ─gRPC─▶ alert
+//! client ─HTTP/1.1─▶ listen ─▶ guard (count, contain, limit) ─▶ routes ─┬▶ prices ─▶ view, Redis
+//!                                                               │       ├▶ live ◀─ Redis' streams
+//! client ─HTTP/2───▶ grpc_server ──────────▶ market_service ────┼───────┘
+//!                                                               └▶ alerts ─gRPC─▶ alert
 //! ```
 //! `routes` is the table of all routes, each with the problems that it can answer; what a handler
 //! takes and gives is said beside it, and both together are the OpenAPI document. Every error is
@@ -28,6 +30,7 @@ mod guard;
 mod impatient;
 mod listen;
 mod live;
+mod market_service;
 mod price_routes;
 mod prices;
 mod probe_routes;
@@ -38,13 +41,21 @@ mod routes;
 mod span;
 mod sparingly;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use grpc_server::Served;
+use rpc::market::v1::market_service_server::MarketServiceServer;
 use service::Service;
 use speed::Reader;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+
+use crate::market_service::{LARGEST_MESSAGE, METHODS, Market};
 
 pub use alerts::Alerts;
 pub use config::Config;
@@ -56,13 +67,12 @@ pub use routes::{Policy, router};
 /// Serves until the service stops; then lets the requests that are under way finish.
 ///
 /// # Errors
-/// Where `PORT` cannot be listened on. A Redis or an alert service that is away is no error:
+/// Where `PORT` or `MARKET_GRPC_PORT` cannot be listened on. A Redis or an alert service that is away is no error:
 /// the gateway answers 503 until it is back.
 pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let address = config.address;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("PORT: cannot listen on {address}"))?;
+    let listener = bind("PORT", address).await?;
+    let grpc_listener = bind("MARKET_GRPC_PORT", config.grpc_address).await?;
     let reader = Reader::new(&config.redis_addr, config.redis_timeout)?;
     let alerts = Arc::new(Alerts::new(&config.alert_service_addr, config.alert_timeout)?);
     let (topic, candles) = (&config.topic, config.candles);
@@ -71,25 +81,53 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let live = Arc::new(live);
     service.tasks().spawn(going);
     let prices = Arc::new(Prices::new(reader, Arc::clone(&live), config.stale_after));
-    let watch = Arc::clone(&prices).watch(service.ready("redis"), service.stopping());
-    service.tasks().spawn(watch);
-    let watch = Arc::clone(&alerts).watch(service.helped_by("alert"), service.stopping());
-    service.tasks().spawn(watch);
+    let (answering, answers) = watch::channel(true);
+    let watching = Arc::clone(&prices).watch(service.ready("redis"), answering, service.stopping());
+    service.tasks().spawn(watching);
+    let watching = Arc::clone(&alerts).watch(service.helped_by("alert"), service.stopping());
+    service.tasks().spawn(watching);
     files::allow_many();
-    tracing::info!(%address, "listening");
+    tracing::info!(%address, grpc = %config.grpc_address, "listening");
     let policy =
         Policy { request_timeout: config.request_timeout, cors_origins: config.cors_origins };
+    let market = Market { prices: Arc::clone(&prices), live: Arc::clone(&live) };
     let router = router(prices, alerts, live, &service, &policy);
+    // A quarter of the time is left for what follows.
+    let drain = service.shutdown_timeout() * 3 / 4;
+    let calls = MarketServiceServer::new(market).max_decoding_message_size(LARGEST_MESSAGE);
+    let serving = grpc_server::serve(
+        grpc_listener,
+        Routes::new(calls),
+        Served {
+            descriptors: rpc::FILE_DESCRIPTOR_SET,
+            services: &["", MarketServiceServer::<Market>::NAME],
+            methods: &METHODS,
+            answers,
+        },
+        grpc_server::Limits {
+            connections: config.connections,
+            call_timeout: config.request_timeout,
+            drain,
+            ..grpc_server::Limits::default()
+        },
+        std::convert::identity,
+        service.stopping(),
+    );
+    service.spawn("grpc", serving);
     let limits = Limits {
         connections: config.connections,
         connections_per_client: config.connections_per_client,
         head_timeout: config.idle_timeout,
-        // A quarter of the time is left for what follows.
-        drain: service.shutdown_timeout() * 3 / 4,
+        drain,
         ..Limits::default()
     };
     listen(listener, router, limits, service.stopping()).await;
     Ok(())
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
 /// The routes of a gateway that does not follow the streams: it reads everything from Redis, as any

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Redis streams ─▶ Tail ─┐
-//!  WatchFirings ──────────┴─▶ Hub ─▶ Board: slots by symbol ─wake─▶ Subscription ─▶ SSE, WebSocket
+//!  WatchFirings ──────────┴─▶ Hub ─▶ Board: slots by symbol ─wake─▶ Subscription ─▶ SSE, WebSocket, gRPC
 //! ```
 //! Nothing is queued for a client. It is at a place in the order of events, and when it reads it is
 //! given what is after that: of prices and candles the newest, of ticks and firings each, from the
@@ -14,8 +14,10 @@ mod catch_up;
 mod cursor;
 mod event;
 mod firings;
+mod following;
 mod hub;
 mod routes;
+mod said;
 mod slot;
 mod sse;
 mod subscription;
@@ -24,10 +26,10 @@ mod websocket;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use market::{CandleSpec, Day, Interval, Symbol};
+use market::{CandleSpec, Interval, Symbol};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
-use speed::{DayStats, Reader};
+use speed::Reader;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +39,13 @@ use crate::sparingly::Sparingly;
 use board::Board;
 use event::Event;
 
+pub(crate) use board::TOO_MANY_SYMBOLS;
+pub(crate) use cursor::Cursor;
+pub(crate) use event::{Kind, Kinds, Payload};
+pub(crate) use following::{Following, Part};
 pub(crate) use routes::{__path_stream, stream};
+pub(crate) use said::Said;
+pub(crate) use subscription::End;
 pub(crate) use websocket::{__path_websocket, websocket};
 
 /// Firings that wait to be told. Full means that no more are asked for.
@@ -100,20 +108,7 @@ impl Live {
         let held = slot.lock();
         let Some((_, state)) = &held.known else { return Some(None) };
         let Some(latest) = state.latest else { return Some(None) };
-        let day = state.day.map(|Day { start, candle }| DayStats {
-            start_ms: start,
-            open: candle.open.get(),
-            high: candle.high.get(),
-            low: candle.low.get(),
-            volume: candle.volume,
-        });
-        Some(Some(Seen {
-            symbol: symbol.clone(),
-            price: latest.price.get(),
-            timestamp: latest.stamp.time,
-            volume: latest.volume.get(),
-            day,
-        }))
+        Some(Some(Seen::new(symbol.clone(), &latest, state.day)))
     }
 
     /// The symbols that have traded, in their order; `None` where the view is behind.

@@ -1,17 +1,16 @@
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Json};
-use market::{Interval, Symbol};
+use market::Symbol;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use speed::{CandleRange, ReadError};
 use utoipa::ToSchema;
 
 use crate::Prices;
-use crate::prices::Seen;
+use crate::prices::{Seen, SymbolPage, UnknownInterval};
 use crate::problem::{Kind, Problem};
 use crate::query::{Query, bad_query};
 use crate::routes::NO_STORE;
@@ -55,10 +54,7 @@ pub(crate) struct DayBody {
 }
 
 impl PriceBody {
-    fn new(latest: Seen, stale_after: Duration) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let age_ms = now.saturating_sub(latest.timestamp).max(0);
+    fn new(latest: Seen, (age_ms, stale): (i64, bool)) -> Self {
         let day = latest.day.map(|day| DayBody {
             start: day.start_ms,
             open: day.open,
@@ -73,7 +69,7 @@ impl PriceBody {
             volume: latest.volume,
             day,
             age_ms,
-            stale: age_ms as u128 > stale_after.as_millis(),
+            stale,
         }
     }
 }
@@ -95,7 +91,8 @@ pub(crate) async fn price(
     let symbol = symbol_in(&uri, PRICE_PREFIX)?;
     let latest = prices.latest(&symbol).await.map_err(unread)?;
     let latest = latest.ok_or_else(|| unknown(&symbol))?;
-    Ok((NO_STORE, Json(PriceBody::new(latest, prices.stale_after()))))
+    let age = prices.age(&latest);
+    Ok((NO_STORE, Json(PriceBody::new(latest, age))))
 }
 
 fn unread(error: ReadError) -> Problem {
@@ -137,7 +134,10 @@ pub(crate) async fn prices(
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for symbol in Query::of(&uri).symbols()? {
         match prices.latest(&symbol).await.map_err(unread)? {
-            Some(latest) => found.push(PriceBody::new(latest, prices.stale_after())),
+            Some(latest) => {
+                let age = prices.age(&latest);
+                found.push(PriceBody::new(latest, age));
+            }
             None => unknown.push(symbol.as_str().to_owned()),
         }
     }
@@ -174,18 +174,10 @@ pub(crate) async fn symbols(
     uri: Uri,
 ) -> Result<impl IntoResponse, Problem> {
     let query = Query::of(&uri);
-    let (search, after) = (query.value("search").to_ascii_uppercase(), query.value("cursor"));
     let limit = usize::try_from(query.limit()?).unwrap_or_default();
-    let all = prices.symbols().await.map_err(unread)?;
-    let found = all
-        .iter()
-        .map(Symbol::as_str)
-        .filter(|name| *name > after.as_str() && name.contains(&*search));
-    let mut symbols: Vec<String> = found.take(limit + 1).map(str::to_owned).collect();
-    let more = symbols.len() > limit;
-    symbols.truncate(limit);
-    let next_cursor = symbols.last().filter(|_| more).cloned().unwrap_or_default();
-    Ok((NO_STORE, Json(SymbolsBody { count: symbols.len(), symbols, next_cursor })))
+    let page = prices.symbol_page(&query.value("search"), &query.value("cursor"), limit).await;
+    let SymbolPage { symbols, next } = page.map_err(unread)?;
+    Ok((NO_STORE, Json(SymbolsBody { count: symbols.len(), symbols, next_cursor: next })))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -291,14 +283,8 @@ pub(crate) async fn candles(
 ) -> Result<impl IntoResponse, Problem> {
     let symbol = symbol_in(&uri, CANDLES_PREFIX)?;
     let query = Query::of(&uri);
-    let name = query.value("interval");
-    let name = if name.is_empty() { "1m" } else { &name };
-    let interval = name.parse().ok();
-    let interval = interval.filter(|wanted| prices.intervals().any(|known| known == *wanted));
-    let interval: Interval = interval.ok_or_else(|| {
-        let known: Vec<String> = prices.intervals().map(|known| known.to_string()).collect();
-        bad_query(format!("interval must be one of {}", known.join(", ")))
-    })?;
+    let interval = prices.interval(&query.value("interval"));
+    let interval = interval.map_err(|UnknownInterval(why)| bad_query(format!("interval {why}")))?;
     let range = CandleRange {
         from: query.time("from")?,
         to: query.time("to")?,

@@ -1,10 +1,11 @@
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use market::{Candle, Interval, Symbol};
+use market::{Candle, Day, Interval, Latest, Symbol};
 use metrics::Histogram;
 use service::{ReadyFlag, catalogue};
 use speed::{CandleRange, DayStats, LatestPrice, ReadError, Reader};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wire::batch::TickBatch;
 
@@ -31,8 +32,12 @@ impl Prices {
         Self { reader, live, stale_after, read_seconds, log: Sparingly::default() }
     }
 
-    pub(crate) fn stale_after(&self) -> Duration {
-        self.stale_after
+    /// How long ago a trade was, in milliseconds, and whether that is too long.
+    pub(crate) fn age(&self, seen: &Seen) -> (i64, bool) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let age = now.saturating_sub(seen.timestamp).max(0);
+        (age, u128::from(age.unsigned_abs()) > self.stale_after.as_millis())
     }
 
     /// `None` where no trade of the symbol was seen.
@@ -52,13 +57,40 @@ impl Prices {
         }
     }
 
+    /// Those whose names hold `search`, in any case, and come after `after`; `limit` at most.
+    pub(crate) async fn symbol_page(
+        &self,
+        search: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<SymbolPage, ReadError> {
+        let search = search.to_ascii_uppercase();
+        let all = self.symbols().await?;
+        let names = all.iter().map(Symbol::as_str);
+        let found = names.filter(|name| *name > after && name.contains(&*search));
+        let mut symbols: Vec<String> = found.take(limit + 1).map(str::to_owned).collect();
+        let more = symbols.len() > limit;
+        symbols.truncate(limit);
+        let next = symbols.last().filter(|_| more).cloned().unwrap_or_default();
+        Ok(SymbolPage { symbols, next })
+    }
+
     /// The last trades of a symbol in the order of the log; `None` where there are none.
     pub(crate) async fn recent(&self, symbol: &Symbol) -> Result<Option<TickBatch>, ReadError> {
         self.read(self.reader.recent(symbol)).await
     }
 
-    pub(crate) fn intervals(&self) -> impl Iterator<Item = Interval> {
-        self.live.intervals()
+    /// One of those that are kept: a minute where there is no name.
+    pub(crate) fn interval(&self, name: &str) -> Result<Interval, UnknownInterval> {
+        let name = if name.is_empty() { "1m" } else { name };
+        let interval = name.parse().ok();
+        interval.filter(|wanted| self.live.intervals().any(|known| known == *wanted)).ok_or_else(
+            || {
+                let known: Vec<String> =
+                    self.live.intervals().map(|known| known.to_string()).collect();
+                UnknownInterval(format!("must be one of {}", known.join(", ")))
+            },
+        )
     }
 
     pub(crate) async fn candles(
@@ -89,24 +121,42 @@ impl Prices {
         }
     }
 
-    /// Keeps `ready` true to whether Redis answers, until `stopping`. `/readyz` is for everybody,
-    /// so the cause stands in the log alone.
-    pub(crate) async fn watch(self: Arc<Self>, ready: ReadyFlag, stopping: CancellationToken) {
+    /// Keeps `ready` and `answers` true to whether Redis answers, until `stopping`. `/readyz` is
+    /// for everybody, so the cause stands in the log alone.
+    pub(crate) async fn watch(
+        self: Arc<Self>,
+        ready: ReadyFlag,
+        answers: watch::Sender<bool>,
+        stopping: CancellationToken,
+    ) {
         let watching = async {
             loop {
-                match self.reader.ping().await {
+                let pinged = self.reader.ping().await;
+                match &pinged {
                     Ok(()) => ready.set(),
                     Err(error) => {
-                        self.log(&error);
+                        self.log(error);
                         ready.clear("does not answer");
                     }
                 }
+                answers.send_replace(pinged.is_ok());
                 tokio::time::sleep(PING_EVERY).await;
             }
         };
         stopping.run_until_cancelled(watching).await;
     }
 }
+
+#[derive(Debug)]
+pub(crate) struct SymbolPage {
+    pub(crate) symbols: Vec<String>,
+    /// Where the next page begins; empty where nothing follows.
+    pub(crate) next: String,
+}
+
+/// What is known instead.
+#[derive(Debug)]
+pub(crate) struct UnknownInterval(pub(crate) String);
 
 /// The latest trade of a symbol and its day.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +167,20 @@ pub(crate) struct Seen {
     pub(crate) timestamp: i64,
     pub(crate) volume: f64,
     pub(crate) day: Option<DayStats>,
+}
+
+impl Seen {
+    pub(crate) fn new(symbol: Symbol, latest: &Latest, day: Option<Day>) -> Self {
+        let day = day.map(|Day { start, candle }| DayStats {
+            start_ms: start,
+            open: candle.open.get(),
+            high: candle.high.get(),
+            low: candle.low.get(),
+            volume: candle.volume,
+        });
+        let (price, volume) = (latest.price.get(), latest.volume.get());
+        Self { symbol, price, timestamp: latest.stamp.time, volume, day }
+    }
 }
 
 impl From<LatestPrice> for Seen {

@@ -38,8 +38,13 @@ struct Gateway {
 
 impl Gateway {
     fn start(redis: &str, settings: &[(&str, &str)]) -> Self {
-        let port = free_port().to_string();
-        let fixed = [("PORT", port.as_str()), ("REDIS_ADDR", redis), ("HTTP_IDLE_TIMEOUT", "1s")];
+        let (port, grpc) = (free_port().to_string(), free_port().to_string());
+        let fixed = [
+            ("PORT", port.as_str()),
+            ("MARKET_GRPC_PORT", &grpc),
+            ("REDIS_ADDR", redis),
+            ("HTTP_IDLE_TIMEOUT", "1s"),
+        ];
         let mut program = Program::start("gateway", &[], &[&fixed, settings].concat());
         program.wait_ready();
         Self { program, address: format!("127.0.0.1:{port}") }

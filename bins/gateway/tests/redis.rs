@@ -17,10 +17,11 @@ struct Gateway {
 
 impl Gateway {
     fn start(redis: &Server, redis_timeout: &str) -> Self {
-        let port = free_port().to_string();
+        let (port, grpc) = (free_port().to_string(), free_port().to_string());
         let nobody = format!("127.0.0.1:{}", free_port());
         let settings = [
             ("PORT", port.as_str()),
+            ("MARKET_GRPC_PORT", &grpc),
             ("ALERT_SERVICE_ADDR", &nobody),
             ("REDIS_ADDR", redis.address()),
             ("REDIS_TIMEOUT", redis_timeout),
@@ -220,8 +221,9 @@ fn a_request_under_way_is_answered_before_the_program_ends() {
 fn a_gateway_that_starts_without_redis_waits_for_it() {
     let mut redis = testkit::redis();
     redis.stop();
-    let port = free_port().to_string();
-    let settings = [("PORT", port.as_str()), ("REDIS_ADDR", redis.address())];
+    let (port, grpc) = (free_port().to_string(), free_port().to_string());
+    let settings =
+        [("PORT", port.as_str()), ("MARKET_GRPC_PORT", &grpc), ("REDIS_ADDR", redis.address())];
     let mut program = Program::start("gateway", &[], &settings);
     let address = format!("127.0.0.1:{port}");
     eventually(

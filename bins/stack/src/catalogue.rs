@@ -24,6 +24,8 @@ pub(crate) struct Member {
     pub(crate) port: Option<u16>,
     /// Where it serves `/metrics` and `/readyz` if nobody else does, as in `prometheus.yml`.
     pub(crate) metrics_port: Option<u16>,
+    /// Where it serves gRPC beside what it serves at `port`.
+    pub(crate) grpc_port: Option<u16>,
     /// Whether one that listens at this address (else serves metrics at that one) takes work.
     pub(crate) is_ready: fn(address: &str) -> bool,
 }
@@ -55,16 +57,18 @@ pub(crate) const MEMBERS: [Member; 12] = [
         kind: Kind::Service,
         port: Some(7878),
         metrics_port: None,
+        grpc_port: None,
         is_ready: |address| std::net::TcpStream::connect(address).is_ok(),
     },
     service(INGESTOR, None, 9101),
     service(PROCESSOR, None, 9102),
     service(ALERT, Some(50051), 9103),
-    service(GATEWAY, Some(8080), 9104),
+    Member { grpc_port: Some(50052), ..service(GATEWAY, Some(8080), 9104) },
 ];
 
 const fn server(name: &'static str, port: u16, is_ready: fn(&str) -> bool) -> Member {
-    Member { name, kind: Kind::Server, port: Some(port), metrics_port: None, is_ready }
+    let (port, metrics_port, grpc_port) = (Some(port), None, None);
+    Member { name, kind: Kind::Server, port, metrics_port, grpc_port, is_ready }
 }
 
 const fn service(name: &'static str, port: Option<u16>, metrics_port: u16) -> Member {
@@ -73,6 +77,7 @@ const fn service(name: &'static str, port: Option<u16>, metrics_port: u16) -> Me
         kind: Kind::Service,
         port,
         metrics_port: Some(metrics_port),
+        grpc_port: None,
         is_ready: |metrics| http::get(metrics, "/readyz").is_ok_and(|(status, _)| status == 200),
     }
 }
@@ -102,7 +107,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), MEMBERS.len());
-        let ports = |member: &Member| [member.port, member.metrics_port];
+        let ports = |member: &Member| [member.port, member.metrics_port, member.grpc_port];
         let mut all: Vec<u16> = MEMBERS.iter().flat_map(ports).flatten().collect();
         let count = all.len();
         all.sort_unstable();

@@ -86,7 +86,7 @@ impl Layout {
                 _ => None,
             };
             let chosen = match given {
-                Some(address) => Ports { address: Some(address), metrics: None },
+                Some(address) => Ports { address: Some(address), ..Ports::default() },
                 None => chooser.choose(member, state, settings)?,
             };
             ports.insert(member.name, chosen);
@@ -94,6 +94,10 @@ impl Layout {
         let rate = rate.or(state.rate).unwrap_or(DEFAULT_RATE);
         let inherited = settings.of_services();
         Ok(Self { paths: paths.clone(), ports, external, feed, rate, inherited })
+    }
+
+    pub(crate) fn grpc(&self, name: &str) -> &str {
+        self.ports.get(name).and_then(|ports| ports.grpc.as_deref()).unwrap_or_default()
     }
 
     pub(crate) fn address(&self, name: &str) -> &str {
@@ -240,6 +244,8 @@ impl Layout {
             _ => {
                 environment.push(("ALERT_SERVICE_ADDR", self.address(ALERT).to_owned()));
                 environment.push(("PORT", self.port(name)?.to_string()));
+                let port = self.grpc(name).rsplit_once(':').map(|(_, port)| port.to_owned());
+                environment.extend(port.map(|port| ("MARKET_GRPC_PORT", port)));
                 environment.push(("REDIS_ADDR", self.told(REDIS)));
             }
         }

@@ -10,6 +10,7 @@ pub(crate) struct Ports {
     /// `host:port`.
     pub(crate) address: Option<String>,
     pub(crate) metrics: Option<String>,
+    pub(crate) grpc: Option<String>,
 }
 
 /// Chooses where each member listens: where it does if it runs; where it did, if that is still
@@ -22,7 +23,7 @@ pub(crate) struct Chooser {
 
 impl Chooser {
     pub(crate) fn new() -> Self {
-        let ports = |member: &Member| [member.port, member.metrics_port];
+        let ports = |member: &Member| [member.port, member.metrics_port, member.grpc_port];
         Self { kept: MEMBERS.iter().flat_map(ports).flatten().collect() }
     }
 
@@ -34,7 +35,8 @@ impl Chooser {
     ) -> anyhow::Result<Ports> {
         let before = state.entries.get(member.name).filter(|entry| entry.process.is_some());
         if let Some(entry) = before.filter(|entry| entry.is_alive()) {
-            return Ok(Ports { address: entry.address.clone(), metrics: entry.metrics.clone() });
+            let Entry { address, metrics, grpc, .. } = entry.clone();
+            return Ok(Ports { address, metrics, grpc });
         }
         let asked = match member.name {
             crate::catalogue::GATEWAY => settings.value("PORT").and_then(|port| port.parse().ok()),
@@ -46,7 +48,9 @@ impl Chooser {
         };
         let listens = asked.or(was(|entry| entry.address.as_ref())).or(member.port);
         let metrics = was(|entry| entry.metrics.as_ref()).or(member.metrics_port);
-        Ok(Ports { address: self.near(listens)?, metrics: self.near(metrics)? })
+        let grpc = was(|entry| entry.grpc.as_ref()).or(member.grpc_port);
+        let (address, metrics) = (self.near(listens)?, self.near(metrics)?);
+        Ok(Ports { address, metrics, grpc: self.near(grpc)? })
     }
 
     fn near(&mut self, preferred: Option<u16>) -> anyhow::Result<Option<String>> {

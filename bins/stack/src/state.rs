@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use servers::{ProcessId, Signal};
 
 use crate::paths::Paths;
+use crate::ports::Ports;
 
 /// What `up` has started and not yet ended: `.stack/state.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub(crate) struct Entry {
     pub(crate) process: Option<ProcessId>,
     pub(crate) address: Option<String>,
     pub(crate) metrics: Option<String>,
+    #[serde(default)]
+    pub(crate) grpc: Option<String>,
     /// Of the settings that it was started with. They may hold secrets, so they are not kept.
     pub(crate) fingerprint: u64,
     stop_signal: i32,
@@ -30,18 +33,19 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn external(address: Option<String>) -> Self {
-        Self { process: None, address, metrics: None, fingerprint: 0, stop_signal: 0 }
+        let (metrics, grpc) = (None, None);
+        Self { process: None, address, metrics, grpc, fingerprint: 0, stop_signal: 0 }
     }
 
     pub(crate) fn own(
         process: ProcessId,
         stop_signal: Signal,
-        address: Option<String>,
-        metrics: Option<String>,
+        ports: Ports,
         fingerprint: u64,
     ) -> Self {
-        let stop_signal = stop_signal as i32;
-        Self { process: Some(process), address, metrics, fingerprint, stop_signal }
+        let (process, stop_signal) = (Some(process), stop_signal as i32);
+        let Ports { address, metrics, grpc } = ports;
+        Self { process, address, metrics, grpc, fingerprint, stop_signal }
     }
 
     pub(crate) fn stop_signal(&self) -> Signal {

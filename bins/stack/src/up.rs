@@ -15,7 +15,6 @@ use crate::feed::Feed;
 use crate::ledger::{Ledger, end};
 use crate::paths::Paths;
 use crate::plan::{Layout, Run, Unit};
-use crate::ports::Ports;
 use crate::settings::Settings;
 use crate::state::{Entry, State};
 use crate::ui::{Ui, print};
@@ -151,8 +150,7 @@ fn ensure(ledger: &Ledger, unit: Unit, ui: &Ui) -> anyhow::Result<()> {
                 end(&mut book.state, &[name], ui);
             }
             let Running { process, stop_signal, .. } = start()?;
-            let Ports { address, metrics } = unit.ports;
-            Entry::own(process, stop_signal, address, metrics, fingerprint)
+            Entry::own(process, stop_signal, unit.ports, fingerprint)
         }
     };
     book.record(name, entry)
@@ -245,9 +243,13 @@ fn to_try(layout: &Layout) -> String {
     let (host, port) = redis.unwrap_or(("127.0.0.1", "6379"));
     let kafka = layout.address(KAFKA);
     let gateway = layout.address(GATEWAY).replace("127.0.0.1", "localhost");
+    let grpc = layout.grpc(GATEWAY).replace("127.0.0.1", "localhost");
     format!(
-        "Four things to try:\n  \
+        "Six things to try:\n  \
          curl {gateway}/price/AAPL\n  \
+         curl -N '{gateway}/stream?symbols=AAPL,MSFT'\n  \
+         grpcurl -plaintext -d '{{\"symbols\":[\"AAPL\"]}}' {grpc} \
+         gostocks.market.v1.MarketService/Subscribe\n  \
          redis-cli -h {host} -p {port} HGETALL 'price:{{AAPL}}'\n  \
          curl {gateway}/alerts -H 'content-type: application/json' -d \
          '{{\"user_id\":1,\"symbol\":\"AAPL\",\"condition\":\"ABOVE\",\"target_price\":1}}'\n  \

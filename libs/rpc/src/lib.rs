@@ -18,7 +18,7 @@ pub mod alert {
     }
 }
 
-/// `gostocks.market`: what is on the log.
+/// `gostocks.market`: what is on the log, and the calls of a gateway.
 pub mod market {
     #[allow(clippy::all, missing_debug_implementations, unreachable_pub)]
     pub mod v1 {

@@ -20,6 +20,7 @@ pub struct Pipeline {
     redis: Server,
     feed: u16,
     gateway: u16,
+    gateway_grpc: u16,
 }
 
 impl Pipeline {
@@ -27,7 +28,8 @@ impl Pipeline {
     pub fn new(brokers: &str, hint: &str) -> Self {
         let kafka = Kafka::at(brokers);
         let topic = kafka.topic_name(hint);
-        Self { kafka, topic, redis: redis(), feed: free_port(), gateway: free_port() }
+        let (feed, gateway, gateway_grpc) = (free_port(), free_port(), free_port());
+        Self { kafka, topic, redis: redis(), feed, gateway, gateway_grpc }
     }
 
     pub fn kafka(&self) -> &Kafka {
@@ -101,9 +103,10 @@ impl Pipeline {
     }
 
     pub fn gateway(&self, settings: &[(&str, &str)]) -> Program {
-        let port = self.gateway.to_string();
+        let (port, grpc) = (self.gateway.to_string(), self.gateway_grpc.to_string());
         let fixed = [
             ("PORT", port.as_str()),
+            ("MARKET_GRPC_PORT", &grpc),
             ("REDIS_ADDR", self.redis.address()),
             ("KAFKA_TOPIC", &self.topic),
         ];
@@ -113,6 +116,11 @@ impl Pipeline {
     /// `host:port` of [`gateway`](Self::gateway).
     pub fn gateway_address(&self) -> String {
         format!("127.0.0.1:{}", self.gateway)
+    }
+
+    /// `host:port` of the calls of [`gateway`](Self::gateway).
+    pub fn gateway_grpc_address(&self) -> String {
+        format!("127.0.0.1:{}", self.gateway_grpc)
     }
 
     /// The gateway's status and JSON. `None` where it does not answer.

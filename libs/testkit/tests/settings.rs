@@ -116,6 +116,7 @@ fn said(program: &str, settings: &[(&str, &str)], env_file: Option<&[u8]>) -> St
     let [metrics, port] = taken.each_ref().map(|held| held.local_addr().expect("its address"));
     let (metrics, port) = (metrics.to_string(), port.port().to_string());
     let mut all = vec![("METRICS_ADDR", metrics.as_str()), ("PORT", &port), ("GRPC_PORT", &port)];
+    all.push(("MARKET_GRPC_PORT", &port));
     all.retain(|(name, _)| settings.iter().all(|(given, _)| given != name));
     all.extend(settings);
     let folder = Folder::new(&port);

@@ -1,11 +1,11 @@
 //! What a request says, checked once: past here an alert that is wished for is a good one.
 
 use broker::partition_of;
+pub(crate) use grpc_server::{Wrong, invalid};
 use market::{Price, Symbol};
 use rpc::alert::v1::{AlertCondition, AlertStatus, CreateAlertRequest, Repeat as RepeatMessage};
 use store::{Filter, Status as AlertState, UserId, Wish};
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic::Status;
 use triggers::{Condition, Percent, PriceRange, Repeat, Terms, TermsError};
 
 /// What a page token of alerts begins with: the list is in the order of ids. Another order would
@@ -21,9 +21,6 @@ const MAX_COOLDOWN: i64 = 30 * 86_400_000;
 /// The year 2200: before it, as for trades.
 const END_OF_TIME: i64 = 7_258_118_400_000;
 const MAX_NOTE: usize = 1_024;
-
-/// What is wrong with a field, and its name.
-pub(crate) type Wrong = Vec<(&'static str, String)>;
 
 /// What a request is held to.
 #[derive(Clone, Copy, Debug)]
@@ -334,15 +331,6 @@ pub(crate) fn after(order: char, first: i64, page_token: &str) -> Result<i64, St
             let why = "must be the next_page_token of an answer before".to_owned();
             invalid(vec![("page_token", why)])
         })
-}
-
-/// The fields and reasons as text, and as a `google.rpc.BadRequest` for programs.
-pub(crate) fn invalid(wrong: Wrong) -> Status {
-    let sentences: Vec<String> =
-        wrong.iter().map(|(field, why)| format!("{field}: {why}")).collect();
-    let violations = wrong.into_iter().map(|(field, why)| FieldViolation::new(field, why));
-    let details = ErrorDetails::with_bad_request(violations.collect::<Vec<_>>());
-    Status::with_error_details(Code::InvalidArgument, sentences.join("; "), details)
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ pub(crate) struct Base {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Missed;
 
+pub(crate) const TOO_MANY_SYMBOLS: &str = "too many symbols are followed that nobody trades";
+
 /// There are too many symbols that nobody trades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;

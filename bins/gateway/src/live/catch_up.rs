@@ -9,36 +9,11 @@ use speed::Reader;
 use crate::live::board::{Base, Board};
 use crate::live::cursor::{Cursor, Given};
 use crate::live::event::{After, Event, Kind, Kinds, Order, Payload, TICK_RANK};
+use crate::live::said::Said;
 use crate::live::slot::Slot;
 
 /// Entries of a stream that are read at once.
 const ENTRIES: usize = 16;
-
-/// An event as a client is told it, in either way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said {
-    pub(crate) event: &'static str,
-    pub(crate) id: Option<String>,
-    /// JSON.
-    pub(crate) data: String,
-}
-
-impl Said {
-    /// As one event of an event stream.
-    /// <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
-    pub(crate) fn sse(&self) -> String {
-        let Self { event, id, data } = self;
-        let id = id.as_ref().map_or_else(String::new, |id| format!("id: {id}\n"));
-        format!("event: {event}\n{id}data: {data}\n\n")
-    }
-
-    /// As one message of a WebSocket. An id needs no escapes.
-    pub(crate) fn message(&self) -> String {
-        let Self { event, id, data } = self;
-        let id = id.as_ref().map_or_else(String::new, |id| format!("\"id\":\"{id}\","));
-        format!("{{\"event\":\"{event}\",{id}\"data\":{data}}}")
-    }
-}
 
 /// Reads back, partition by partition, then the firings, then how everything stands.
 #[derive(Debug)]
@@ -90,7 +65,7 @@ impl CatchUp {
             || self.from.places.len() != self.base.cursor.places.len()
         {
             self.is_done = true;
-            let mut said = vec![gap("another log is followed now")];
+            let mut said = vec![Said::Gap("another log is followed now")];
             said.extend(self.standing(None));
             return Some(said);
         }
@@ -101,7 +76,7 @@ impl CatchUp {
                     return Some(part);
                 }
                 Ok(None) => {}
-                Err(why) => return Some(vec![gap(why)]),
+                Err(why) => return Some(vec![Said::Gap(why)]),
             }
         }
         self.is_done = true;
@@ -137,7 +112,7 @@ impl CatchUp {
         };
         let mut said = Vec::new();
         if first.after > after {
-            said.push(gap(GONE));
+            said.push(Said::Gap(GONE));
         }
         for entry in &entries {
             let names: Vec<Symbol> =
@@ -154,7 +129,8 @@ impl CatchUp {
                     let (symbol, trade) = (symbol.clone(), packed.trade);
                     let order = Order { number: 0, rank: TICK_RANK };
                     let event = Event::new(order, after, Payload::Tick { symbol, trade });
-                    said.push(event.said());
+                    let id = event.id();
+                    said.push(Said::Event(Arc::new(event), id));
                 }
             }
             self.from.places[partition] = Some(Given::all(entry.last())).min(end.map(Given::all));
@@ -168,7 +144,7 @@ impl CatchUp {
             return Vec::new();
         }
         let Some(firings) = self.board.firings_after(id, self.base.number) else {
-            return vec![gap("firings from before are no longer kept: ask /firings")];
+            return vec![Said::Gap("firings from before are no longer kept: ask for them")];
         };
         let symbols: HashSet<&str> = self.slots.iter().map(|slot| slot.symbol.as_str()).collect();
         let is_wanted = |event: &&Arc<Event>| match &event.payload {
@@ -183,7 +159,7 @@ impl CatchUp {
             }
             let mut id = String::new();
             base.write(None, &mut id);
-            Said { id: Some(id), ..event.said() }
+            Said::Event(Arc::clone(event), id)
         };
         firings.iter().filter(is_wanted).map(tell).collect()
     }
@@ -204,17 +180,10 @@ impl CatchUp {
 
 /// How symbols stand, and then an event from whose id on a client can go on.
 pub(crate) fn standing(payloads: impl Iterator<Item = Payload>, cursor: &Cursor) -> Vec<Said> {
-    let mut said: Vec<Said> = payloads
-        .map(|payload| Said { event: payload.kind().as_str(), id: None, data: payload.json() })
-        .collect();
+    let states = payloads.map(|payload| Said::State(Arc::new(payload)));
+    let mut said: Vec<Said> = states.collect();
     let mut id = String::new();
     cursor.write(None, &mut id);
-    said.push(Said { event: "ready", id: Some(id), data: "{}".to_owned() });
+    said.push(Said::Ready(id));
     said
-}
-
-/// Tells a client that it has missed something.
-fn gap(why: &str) -> Said {
-    let data = serde_json::json!({ "reason": why }).to_string();
-    Said { event: "gap", id: None, data }
 }

@@ -9,7 +9,6 @@ use rpc::alert::v1::Firing;
 use serde::Serialize;
 
 use crate::alert_bodies::FiringBody;
-use crate::live::catch_up::Said;
 use crate::live::cursor::{Cursor, Given};
 
 /// Kinds of events.
@@ -106,7 +105,7 @@ impl Event {
     }
 
     /// What a client that was cut off after it goes on from.
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         let mut id = String::with_capacity(128);
         let rank = self.order.rank;
         let given = self.after.trade.map(|(of, sequence)| (of, Given { sequence, rank }));
@@ -116,12 +115,7 @@ impl Event {
 
     /// As one event of an event stream.
     pub(crate) fn sse(&self) -> &Bytes {
-        self.sse.get_or_init(|| self.said().sse().into())
-    }
-
-    pub(crate) fn said(&self) -> Said {
-        let (event, data) = (self.payload.kind().as_str(), self.payload.json());
-        Said { event, id: Some(self.id()), data }
+        self.sse.get_or_init(|| self.sse_text().into())
     }
 }
 

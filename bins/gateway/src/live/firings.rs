@@ -66,7 +66,10 @@ async fn follow(
     sender: &mpsc::Sender<Firing>,
     seen: &mut Seen,
 ) -> Result<(), Ended> {
-    if seen.last().is_none() {
+    let is_first = seen.last().is_none();
+    let mut watched = alerts.watch_firings(seen.last()).await.map_err(|_| Ended)?;
+    if is_first {
+        // What is stored meanwhile may be in both.
         let request = GetFiringsRequest { page_size: FROM_BEFORE, ..GetFiringsRequest::default() };
         let page = alerts.firings(request).await.map_err(|_| Ended)?;
         for firing in page.firings.into_iter().rev() {
@@ -74,7 +77,6 @@ async fn follow(
             sender.send(firing).await.map_err(|_| Ended)?;
         }
     }
-    let mut watched = alerts.watch_firings(seen.last()).await.map_err(|_| Ended)?;
     while let Some(answer) = watched.message().await.map_err(|_| Ended)? {
         let Some(firing) = answer.firing else { continue };
         if seen.is_new(firing.id) {

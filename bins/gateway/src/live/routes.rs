@@ -1,17 +1,15 @@
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use market::Symbol;
 
-use crate::live::catch_up::{CatchUp, standing};
+use crate::live::board::TOO_MANY_SYMBOLS;
 use crate::live::cursor::Cursor;
 use crate::live::event::{Kind, Kinds};
-use crate::live::sse::{EventStream, written};
-use crate::live::subscription::Subscription;
-use crate::live::{Counted, Live};
+use crate::live::following::Following;
+use crate::live::{Live, sse};
 use crate::problem::{self, Problem};
 use crate::query::{Query, bad_query};
 
@@ -55,28 +53,10 @@ pub(crate) async fn stream(
             bad_query("last_event_id, or Last-Event-ID, must be an id that a stream gave")
         })?),
     };
-    let subscribed =
-        Subscription::new(&live.board, &query.symbols, query.kinds, live.stopping.clone());
-    let Ok((subscription, base)) = subscribed else {
-        let detail = "too many symbols are followed that nobody trades; try again";
-        return Err(Problem::new(problem::Kind::TooMany, detail));
-    };
-    let (mut catch_up, mut first) = (None, Bytes::new());
-    match from {
-        Some(from) => {
-            let (reader, topic, board) =
-                (live.reader.clone(), live.topic.clone(), Arc::clone(&live.board));
-            let wanted = (subscription.kinds(), subscription.slots());
-            catch_up = Some(CatchUp::new(reader, topic, board, wanted, (from, base)));
-        }
-        None => {
-            let slots = subscription.slots().iter();
-            let payloads = slots.flat_map(|slot| slot.snapshot(query.kinds));
-            first = written(&standing(payloads, &base.cursor));
-        }
-    }
-    let (told, counted) = (live.told.clone(), Counted::new(&live.streams));
-    Ok(EventStream { subscription, catch_up, first, told, counted }.response())
+    let following = Following::new(&live, &query.symbols, query.kinds, from).map_err(|_| {
+        Problem::new(problem::Kind::TooMany, format!("{TOO_MANY_SYMBOLS}; try again"))
+    })?;
+    Ok(sse::response(following))
 }
 
 /// What a client asks for.

@@ -2,97 +2,36 @@
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use futures::Stream;
-use futures::stream::unfold;
-use tokio::time::timeout;
+use futures::StreamExt;
+use futures::stream::{once, unfold};
 
-use crate::live::catch_up::{CatchUp, Said};
 use crate::live::event::Event;
-use crate::live::subscription::Subscription;
-use crate::live::{Counted, Told};
+use crate::live::following::{Following, Part};
+use crate::live::said::Said;
 
-/// A line now and then keeps proxies from taking a quiet stream for a dead one.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a client waits before it comes back, in milliseconds.
-const RETRY: &str = "retry: 1000\n\n";
+const RETRY: Bytes = Bytes::from_static(b"retry: 1000\n\n");
+/// A line now and then keeps proxies from taking a quiet stream for a dead one.
+const NOTHING_NEW: Bytes = Bytes::from_static(b": nothing new\n\n");
 
-pub(crate) struct EventStream {
-    pub(crate) subscription: Subscription,
-    /// What is given first: how everything stands, or what was missed.
-    pub(crate) first: Bytes,
-    pub(crate) catch_up: Option<CatchUp>,
-    pub(crate) told: Told,
-    pub(crate) counted: Counted,
-}
-
-impl EventStream {
-    pub(crate) fn response(self) -> Response {
-        let headers =
-            [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store, no-transform")];
-        (headers, Body::from_stream(self.parts())).into_response()
-    }
-
-    fn parts(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        let state = State {
-            hello: Some([RETRY.as_bytes(), &self.first].concat().into()),
-            catch_up: self.catch_up,
-            subscription: Some(self.subscription),
-            events: Vec::new(),
-            told: self.told,
-            _counted: self.counted,
+pub(crate) fn response(following: Following) -> Response {
+    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store, no-transform")];
+    let parts = unfold(following, |mut following| async {
+        let text = match following.next().await? {
+            Part::Said(said) => said.iter().map(Said::sse).collect::<String>().into(),
+            Part::Events(events) => text(events),
+            Part::Quiet => NOTHING_NEW,
+            Part::End(end) => end.said().sse().into(),
         };
-        unfold(state, |mut state| async move {
-            let part = state.next().await?;
-            Some((Ok(part), state))
-        })
-    }
-}
-
-struct State {
-    hello: Option<Bytes>,
-    catch_up: Option<CatchUp>,
-    /// `None` once it has ended.
-    subscription: Option<Subscription>,
-    events: Vec<Arc<Event>>,
-    told: Told,
-    _counted: Counted,
-}
-
-impl State {
-    async fn next(&mut self) -> Option<Bytes> {
-        if let Some(hello) = self.hello.take() {
-            return Some(hello);
-        }
-        while let Some(catch_up) = &mut self.catch_up {
-            match catch_up.next().await {
-                Some(said) if said.is_empty() => {}
-                Some(said) => return Some(written(&said)),
-                None => self.catch_up = None,
-            }
-        }
-        let subscription = self.subscription.as_mut()?;
-        self.events.clear();
-        let events = &mut self.events;
-        let polled = poll_fn(|context| subscription.poll_events(context, events));
-        match timeout(KEEP_ALIVE, polled).await {
-            Err(_) => Some(Bytes::from_static(b": nothing new\n\n")),
-            Ok(Ok(())) => {
-                self.told.count(&self.events);
-                Some(text(&self.events))
-            }
-            Ok(Err(end)) => {
-                self.subscription = None;
-                Some(end.said().sse().into())
-            }
-        }
-    }
+        Some((text, following))
+    });
+    let parts = once(async { RETRY }).chain(parts).map(Ok::<Bytes, Infallible>);
+    (headers, Body::from_stream(parts)).into_response()
 }
 
 fn text(events: &[Arc<Event>]) -> Bytes {
@@ -104,8 +43,4 @@ fn text(events: &[Arc<Event>]) -> Bytes {
     let mut text = Vec::with_capacity(length);
     events.iter().for_each(|event| text.extend_from_slice(event.sse()));
     text.into()
-}
-
-pub(crate) fn written(said: &[Said]) -> Bytes {
-    said.iter().map(Said::sse).collect::<String>().into()
 }

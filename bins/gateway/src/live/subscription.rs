@@ -7,8 +7,8 @@ use market::Symbol;
 use tokio_util::sync::CancellationToken;
 
 use crate::live::board::{Base, Board, TooMany};
-use crate::live::catch_up::Said;
 use crate::live::event::{Event, Kinds, Order};
+use crate::live::said::Said;
 use crate::live::slot::{Slot, Watcher};
 
 /// Events that are taken at once at most: what is left is taken when these have been sent.
@@ -26,14 +26,16 @@ pub(crate) enum End {
 }
 
 impl End {
-    pub(crate) fn said(self) -> Said {
-        let why = match self {
+    pub(crate) fn why(self) -> &'static str {
+        match self {
             Self::Stopping => "the gateway stops: come back, and another one goes on",
             Self::TooSlow => "the client reads too slowly: come back with the last id",
             Self::AnotherLog => "what was followed was begun anew: come back",
-        };
-        let data = serde_json::json!({ "reason": why }).to_string();
-        Said { event: "bye", id: None, data }
+        }
+    }
+
+    pub(crate) fn said(self) -> Said {
+        Said::Bye(self.why())
     }
 }
 

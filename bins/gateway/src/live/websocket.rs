@@ -25,10 +25,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::live::catch_up::{CatchUp, Said, standing};
+use crate::live::catch_up::{CatchUp, standing};
 use crate::live::cursor::Cursor;
 use crate::live::event::{Event, Kinds};
 use crate::live::routes::kinds_of;
+use crate::live::said::Said;
 use crate::live::subscription::{End, Subscription};
 use crate::live::{Counted, Live};
 use crate::problem::{self, Problem};
@@ -165,7 +166,7 @@ impl Session {
                     Ok(()) => {
                         self.live.told.count(&events);
                         for event in &events {
-                            self.say(&event.said()).await?;
+                            self.write(OpCode::Text, event.message().into_bytes()).await?;
                         }
                     }
                     Err(end) => return self.end(end).await,
@@ -201,10 +202,7 @@ impl Session {
                 }
                 Ok(())
             }
-            Err(why) => {
-                let data = serde_json::json!({ "reason": why }).to_string();
-                self.say(&Said { event: "error", id: None, data }).await
-            }
+            Err(why) => self.say(&Said::Error(why)).await,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::compose::{Compose, run};
 const GATEWAY: &str = "127.0.0.1:8080";
 const PROMETHEUS: &str = "127.0.0.1:9090";
 /// What stands on localhost, and nothing else does.
-const PUBLISHED: [u16; 8] = [3000, 5433, 6379, 8080, 8081, 9090, 9092, 50051];
+const PUBLISHED: [u16; 9] = [3000, 5433, 6379, 8080, 8081, 9090, 9092, 50051, 50052];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]

@@ -9,7 +9,7 @@ use tracing::field::Empty;
 /// The span of a call of this method, `package.Service/Method`: a child of whatever the caller's
 /// headers name. None where it is not kept, and for what is no method of ours: reflection and
 /// health are asked for every few seconds, and say nothing.
-pub(super) fn of_call(method: &'static str, headers: &HeaderMap) -> Span {
+pub(crate) fn of_call(method: &'static str, headers: &HeaderMap) -> Span {
     let Some((service, method_name)) = method.split_once('/') else { return Span::none() };
     let span = tracing::info_span!(
         target: traces::TARGET,
@@ -26,7 +26,7 @@ pub(super) fn of_call(method: &'static str, headers: &HeaderMap) -> Span {
     traces::sampled(span)
 }
 
-pub(super) fn answered(span: &Span, code: Code) {
+pub(crate) fn answered(span: &Span, code: Code) {
     span.record("rpc.grpc.status_code", i32::from(code));
     if is_the_servers(code) {
         span.record("otel.status_code", "ERROR");

@@ -13,24 +13,8 @@ use service::catalogue;
 use tonic::{Code, Status};
 use tracing::Instrument;
 
-use super::span;
+use crate::span;
 
-/// The methods that have series of their own; any other path is a client's to invent.
-const METHODS: [&str; 13] = [
-    "gostocks.alert.v1.AlertService/CreateAlert",
-    "gostocks.alert.v1.AlertService/CreateAlerts",
-    "gostocks.alert.v1.AlertService/GetAlert",
-    "gostocks.alert.v1.AlertService/GetAlerts",
-    "gostocks.alert.v1.AlertService/UpdateAlert",
-    "gostocks.alert.v1.AlertService/PauseAlert",
-    "gostocks.alert.v1.AlertService/ResumeAlert",
-    "gostocks.alert.v1.AlertService/RearmAlert",
-    "gostocks.alert.v1.AlertService/DeleteAlert",
-    "gostocks.alert.v1.AlertService/GetFirings",
-    "gostocks.alert.v1.AlertService/WatchFirings",
-    "alert.AlertService/CreateAlert",
-    "alert.AlertService/GetAlerts",
-];
 const OTHER: &str = "other";
 
 /// gRPC's codes are 0 to 16.
@@ -41,7 +25,7 @@ pub(crate) struct Guard {
     /// Of a call that brings no deadline, and of one whose own is later.
     timeout: Duration,
     in_flight: Gauge,
-    methods: [Method; METHODS.len()],
+    methods: Box<[Method]>,
     other: Method,
 }
 
@@ -72,11 +56,11 @@ impl Method {
 }
 
 impl Guard {
-    pub(crate) fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(methods: &[&'static str], timeout: Duration) -> Self {
         Self {
             timeout,
             in_flight: catalogue::GRPC_IN_FLIGHT.gauge(),
-            methods: METHODS.map(Method::new),
+            methods: methods.iter().copied().map(Method::new).collect(),
             other: Method::new(OTHER),
         }
     }

@@ -1,0 +1,37 @@
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// Keeps the health of the services true to `answers`, until `stopping`: then none serves, and
+/// whoever watches is let go, so that no connection is held by a watch alone.
+pub(crate) async fn tell(
+    mut health: HealthReporter,
+    services: &[&'static str],
+    mut answers: watch::Receiver<bool>,
+    stopping: CancellationToken,
+) {
+    let following = async {
+        loop {
+            let answers_now = *answers.borrow_and_update();
+            let status =
+                if answers_now { ServingStatus::Serving } else { ServingStatus::NotServing };
+            set(&health, services, status).await;
+            if answers.changed().await.is_err() {
+                // Nobody will say otherwise.
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    stopping.run_until_cancelled(following).await;
+    set(&health, services, ServingStatus::NotServing).await;
+    for service in services {
+        health.clear_service_status(service).await;
+    }
+}
+
+async fn set(health: &HealthReporter, services: &[&'static str], status: ServingStatus) {
+    for service in services {
+        health.set_service_status(*service, status).await;
+    }
+}
