@@ -54,7 +54,7 @@ impl Running {
     }
 }
 
-fn request(symbols: &[&str], kinds: &[EventKind], resume_token: &str) -> SubscribeRequest {
+fn wish(symbols: &[&str], kinds: &[EventKind], resume_token: &str) -> SubscribeRequest {
     SubscribeRequest {
         symbols: symbols.iter().map(|&symbol| symbol.to_owned()).collect(),
         kinds: kinds.iter().map(|kind| i32::from(*kind)).collect(),
@@ -153,7 +153,7 @@ async fn calls_answer_what_the_log_says() {
     };
     let status = client.get_candles(odd).await.expect_err("no such interval");
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    for bad in [request(&[], &[], ""), request(&["AAPL"], &[], "nonsense")] {
+    for bad in [wish(&[], &[], ""), wish(&["AAPL"], &[], "nonsense")] {
         let status = client.subscribe(bad).await.expect_err("refused");
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     }
@@ -164,7 +164,7 @@ async fn whoever_is_cut_off_and_goes_on_is_told_of_every_trade_once_and_in_order
     let mut running = Running::start();
     let mut client = running.client();
     let kinds = [EventKind::Tick];
-    let stream = client.subscribe(request(&SOME, &kinds, "")).await.expect("a stream");
+    let stream = client.subscribe(wish(&SOME, &kinds, "")).await.expect("a stream");
     let ready = stream.into_inner().message().await.expect("a message").expect("an event");
     assert!(matches!(ready.event, Some(Event::Ready(_))), "{ready:?}");
     let mut token = ready.resume_token;
@@ -177,7 +177,7 @@ async fn whoever_is_cut_off_and_goes_on_is_told_of_every_trade_once_and_in_order
     let (began, mut cuts, mut count) = (Instant::now(), 0, 0);
     while count < wanted {
         assert!(began.elapsed() < 2 * PATIENCE, "{count} of {wanted}");
-        let Ok(stream) = client.subscribe(request(&SOME, &kinds, &token)).await else { continue };
+        let Ok(stream) = client.subscribe(wish(&SOME, &kinds, &token)).await else { continue };
         let mut stream = stream.into_inner();
         for _ in 0..random.random_range(1..150) {
             let Ok(Some(message)) = stream.message().await else { break };
@@ -213,7 +213,7 @@ async fn whoever_is_cut_off_and_goes_on_is_told_of_every_trade_once_and_in_order
 
     // A gateway that stops tells its clients to come back.
     let kinds = [EventKind::Price, EventKind::Candle];
-    let stream = client.subscribe(request(&SOME, &kinds, "")).await.expect("a stream");
+    let stream = client.subscribe(wish(&SOME, &kinds, "")).await.expect("a stream");
     let mut stream = stream.into_inner();
     let mut began_with = 0;
     loop {

@@ -1,3 +1,6 @@
+use tonic::Code;
+use tonic_types::StatusExt;
+
 use super::*;
 
 const RULES: Rules = Rules { partitions: 6, min_cooldown: 1_000, now: 1_700_000_000_000 };
