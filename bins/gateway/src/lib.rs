@@ -75,13 +75,13 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let grpc_listener = bind("MARKET_GRPC_PORT", config.grpc_address).await?;
     let reader = Reader::new(&config.redis_addr, config.redis_timeout)?;
     let alerts = Arc::new(Alerts::new(&config.alert_service_addr, config.alert_timeout)?);
-    let (topic, candles) = (&config.topic, config.candles);
+    let (topic, candles, origins) = (&config.topic, config.candles, &config.cors_origins);
     let (live, going) =
-        Live::new(reader.clone(), topic, candles, Arc::clone(&alerts), service.stopping());
+        Live::new(reader.clone(), topic, candles, Arc::clone(&alerts), origins, service.stopping());
     let live = Arc::new(live);
     service.tasks().spawn(going);
     let prices = Arc::new(Prices::new(reader, Arc::clone(&live), config.stale_after));
-    let (answering, answers) = watch::channel(true);
+    let (answering, answers) = watch::channel(false);
     let watching = Arc::clone(&prices).watch(service.ready("redis"), answering, service.stopping());
     service.tasks().spawn(watching);
     let watching = Arc::clone(&alerts).watch(service.helped_by("alert"), service.stopping());
@@ -91,6 +91,7 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let policy =
         Policy { request_timeout: config.request_timeout, cors_origins: config.cors_origins };
     let market = Market { prices: Arc::clone(&prices), live: Arc::clone(&live) };
+    let sockets = Arc::clone(&live);
     let router = router(prices, alerts, live, &service, &policy);
     // A quarter of the time is left for what follows.
     let drain = service.shutdown_timeout() * 3 / 4;
@@ -121,7 +122,10 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
         drain,
         ..Limits::default()
     };
-    listen(listener, router, limits, service.stopping()).await;
+    tokio::join!(listen(listener, router, limits, service.stopping()), async {
+        service.stopping().cancelled().await;
+        sockets.drain(drain).await;
+    });
     Ok(())
 }
 
@@ -140,7 +144,7 @@ pub fn unfollowed(
 ) -> axum::Router {
     let (alerts, stopping) = (Arc::new(alerts), service.stopping());
     let (live, _) =
-        Live::new(reader.clone(), "market_ticks", Vec::new(), Arc::clone(&alerts), stopping);
+        Live::new(reader.clone(), "market_ticks", Vec::new(), Arc::clone(&alerts), &[], stopping);
     let live = Arc::new(live);
     let prices = Prices::new(reader, Arc::clone(&live), Duration::from_secs(60));
     router(Arc::new(prices), alerts, live, service, policy)

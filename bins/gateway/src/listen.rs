@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
-use crate::clients::Clients;
+use crate::clients::{self, Clients};
 use crate::impatient::Impatient;
 use crate::problem::{Kind, Problem};
 
@@ -48,6 +50,13 @@ impl Default for Limits {
     }
 }
 
+/// Of a connection, for as long as anybody holds it: whoever upgrades a connection holds it on.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    _slot: Arc<OwnedSemaphorePermit>,
+    _of_client: Option<Arc<clients::Place>>,
+}
+
 /// Serves `router` until `stopping`; then accepts no more, closes what is idle, and gives the
 /// requests under way `limits.drain` to finish.
 ///
@@ -77,11 +86,17 @@ pub async fn listen(
                 continue;
             }
             let stream = Impatient::new(stream, limits.write_timeout);
-            let service = TowerToHyperService::new(router.clone());
+            let place = Place { _slot: Arc::new(slot), _of_client: place.flatten().map(Arc::new) };
+            let held = place.clone();
+            let service = router.clone().map_request(move |mut request: Request<_>| {
+                request.extensions_mut().insert(held.clone());
+                request
+            });
+            let service = TowerToHyperService::new(service);
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let stopping = stopping.clone();
             connections.spawn(async move {
-                let (_slot, _place) = (slot, place);
+                let _place = place;
                 let mut connection = pin!(connection);
                 let served = tokio::select! {
                     served = connection.as_mut() => served,

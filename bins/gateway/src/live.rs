@@ -23,27 +23,31 @@ mod sse;
 mod subscription;
 mod websocket;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use market::{CandleSpec, Interval, Symbol};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
 use speed::Reader;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::Alerts;
 use crate::prices::Seen;
 use crate::sparingly::Sparingly;
-use board::Board;
+use board::{Board, TooMany};
+use catch_up::Source;
 use event::Event;
+use websocket::Origins;
 
 pub(crate) use board::TOO_MANY_SYMBOLS;
 pub(crate) use cursor::Cursor;
 pub(crate) use event::{Kind, Kinds, Payload};
-pub(crate) use following::{Following, Part};
-pub(crate) use routes::{__path_stream, stream};
+pub(crate) use following::{Following, Part, Wish};
+pub(crate) use routes::{__path_stream, LAST_EVENT_ID, stream};
 pub(crate) use said::Said;
 pub(crate) use subscription::End;
 pub(crate) use websocket::{__path_websocket, websocket};
@@ -51,8 +55,14 @@ pub(crate) use websocket::{__path_websocket, websocket};
 /// Firings that wait to be told. Full means that no more are asked for.
 const FIRINGS_WAITING: usize = 1_024;
 
-/// WebSockets at once. Full means that further ones are refused.
-const WEBSOCKETS: usize = 10_000;
+/// Symbols that are followed, added up over all streams, each of which counts for some more. Full
+/// means that further streams are refused.
+const FOLLOWED: usize = 20_000_000;
+const A_STREAM: usize = 32;
+
+/// How long a client that comes from a gateway that is ahead waits for this one.
+const AHEAD: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Everything that streams are made of.
 #[derive(Debug)]
@@ -63,7 +73,11 @@ pub struct Live {
     stopping: CancellationToken,
     told: Told,
     streams: Gauge,
-    websockets: Arc<Semaphore>,
+    followed: Arc<Semaphore>,
+    catching_up: Arc<Semaphore>,
+    origins: Origins,
+    /// WebSockets, whose connections are no longer the listener's.
+    sockets: TaskTracker,
 }
 
 impl Live {
@@ -73,9 +87,12 @@ impl Live {
         topic: &str,
         candles: Vec<CandleSpec>,
         alerts: Arc<Alerts>,
+        origins: &[String],
         stopping: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let board = Arc::new(Board::new(candles));
+        // Tells one life of one gateway from another.
+        let teller = RandomState::new().build_hasher().finish() as u32;
+        let board = Arc::new(Board::new(candles, teller));
         let (sender, firings) = mpsc::channel(FIRINGS_WAITING);
         let hub = hub::Hub {
             reader: reader.clone(),
@@ -91,10 +108,49 @@ impl Live {
         let going = async {
             tokio::join!(hub, check, watching);
         };
-        let topic = topic.to_owned();
-        let (told, streams) = (Told::new(), catalogue::STREAMS.gauge());
-        let websockets = Arc::new(Semaphore::new(WEBSOCKETS));
-        (Self { reader, topic, board, stopping, told, streams, websockets }, going)
+        let this = Self {
+            reader,
+            topic: topic.to_owned(),
+            board,
+            stopping,
+            told: Told::new(),
+            streams: catalogue::STREAMS.gauge(),
+            followed: Arc::new(Semaphore::new(FOLLOWED)),
+            catching_up: Arc::new(Semaphore::new(catch_up::AT_ONCE)),
+            origins: Origins::new(origins),
+            sockets: TaskTracker::new(),
+        };
+        (this, going)
+    }
+
+    /// Takes the place of a stream that follows so many symbols.
+    fn follow(&self, symbols: usize) -> Result<OwnedSemaphorePermit, TooMany> {
+        let wanted = u32::try_from(symbols + A_STREAM).map_err(|_| TooMany)?;
+        Arc::clone(&self.followed).try_acquire_many_owned(wanted).map_err(|_| TooMany)
+    }
+
+    fn source(&self) -> Source {
+        let (reader, topic) = (self.reader.clone(), self.topic.clone());
+        let (board, places) = (Arc::clone(&self.board), Arc::clone(&self.catching_up));
+        Source { reader, topic, board, places }
+    }
+
+    /// Waits a little where a client comes from a gateway that is ahead of this one.
+    async fn reached(&self, from: &Cursor) -> bool {
+        let reaching = async {
+            while self.board.is_behind(from) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(AHEAD, reaching).await.is_ok()
+    }
+
+    /// Waits until every WebSocket has ended, once the service stops.
+    pub(crate) async fn drain(&self, patience: Duration) {
+        self.sockets.close();
+        if tokio::time::timeout(patience, self.sockets.wait()).await.is_err() {
+            tracing::warn!(cut = self.sockets.len(), "WebSockets were still busy");
+        }
     }
 }
 
@@ -112,7 +168,7 @@ impl Live {
     }
 
     /// The symbols that have traded, in their order; `None` where the view is behind.
-    pub(crate) fn symbols(&self) -> Option<Vec<Symbol>> {
+    pub(crate) fn symbols(&self) -> Option<Arc<[Symbol]>> {
         self.board.is_current().then(|| self.board.symbols())
     }
 

@@ -18,7 +18,9 @@ use rpc::market::v1::{
 use speed::{CandleRange, ReadError};
 use tonic::{Request, Response, Status};
 
-use crate::live::{Cursor, End, Following, Kind, Kinds, Part, Payload, Said, TOO_MANY_SYMBOLS};
+use crate::live::{
+    Cursor, End, Following, Kind, Kinds, Part, Payload, Said, TOO_MANY_SYMBOLS, Wish,
+};
 use crate::prices::{Seen, SymbolPage, UnknownInterval};
 use crate::query::{MOST_ROWS, MOST_SYMBOLS};
 use crate::{Live, Prices};
@@ -46,10 +48,12 @@ pub(crate) struct Market {
 impl Market {
     async fn latest(&self, symbol: &Symbol) -> Result<Option<Price>, Status> {
         let seen = self.prices.latest(symbol).await.map_err(|error| unread(&error))?;
-        Ok(seen.map(|seen| {
-            let (age_ms, stale) = self.prices.age(&seen);
-            Price { age_ms, stale, ..price(seen) }
-        }))
+        Ok(seen.map(|seen| self.price(seen)))
+    }
+
+    fn price(&self, seen: Seen) -> Price {
+        let (age_ms, stale) = self.prices.age(&seen);
+        Price { age_ms, stale, ..price(seen) }
     }
 }
 
@@ -71,9 +75,11 @@ impl MarketService for Market {
         request: Request<GetPricesRequest>,
     ) -> Result<Response<GetPricesResponse>, Status> {
         let mut answer = GetPricesResponse::default();
-        for symbol in symbols(&request.get_ref().symbols)? {
-            match self.latest(&symbol).await? {
-                Some(price) => answer.prices.push(price),
+        let symbols = symbols(&request.get_ref().symbols)?;
+        let latest = self.prices.latest_of(symbols).await.map_err(|error| unread(&error))?;
+        for (symbol, seen) in latest {
+            match seen {
+                Some(seen) => answer.prices.push(self.price(seen)),
                 None => answer.unknown.push(symbol.as_str().to_owned()),
             }
         }
@@ -132,7 +138,8 @@ impl MarketService for Market {
                 invalid(vec![("resume_token", "must be one that a stream gave".to_owned())])
             })?),
         };
-        let following = Following::new(&self.live, &symbols, kinds, from)
+        let wish = Wish { symbols, kinds, from };
+        let following = Following::new(&self.live, wish)
             .map_err(|_| Status::resource_exhausted(format!("{TOO_MANY_SYMBOLS}; try again")))?;
         let state = Some((following, VecDeque::new()));
         Ok(Response::new(Box::pin(unfold(state, |state| async {
@@ -294,8 +301,8 @@ fn unread(error: &ReadError) -> Status {
 
 fn ended(end: End) -> Status {
     match end {
-        End::Stopping => Status::unavailable(end.why()),
-        End::TooSlow => Status::resource_exhausted(end.why()),
+        End::Stopping | End::Away | End::Behind => Status::unavailable(end.why()),
+        End::TooSlow | End::TooMany => Status::resource_exhausted(end.why()),
         End::AnotherLog => Status::aborted(end.why()),
     }
 }

@@ -123,7 +123,7 @@ pub(crate) struct PricesBody {
 /// The latest prices of several symbols
 #[utoipa::path(
     get, path = "/prices", tag = "prices",
-    params(("symbols" = String, Query, description = "1 to 1,000, separated by commas",
+    params(("symbols" = String, Query, description = "1 to 1,000, separated by commas, as many as fit",
         example = "AAPL,MSFT")),
     responses((status = 200, description = "In the order of their symbols", body = PricesBody))
 )]
@@ -132,8 +132,9 @@ pub(crate) async fn prices(
     uri: Uri,
 ) -> Result<impl IntoResponse, Problem> {
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
-    for symbol in Query::of(&uri).symbols()? {
-        match prices.latest(&symbol).await.map_err(unread)? {
+    let symbols = Query::of(&uri).symbols()?;
+    for (symbol, latest) in prices.latest_of(symbols).await.map_err(unread)? {
+        match latest {
             Some(latest) => {
                 let age = prices.age(&latest);
                 found.push(PriceBody::new(latest, age));

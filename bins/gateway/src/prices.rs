@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::stream::{StreamExt, TryStreamExt, iter};
 use market::{Candle, Day, Interval, Latest, Symbol};
 use metrics::Histogram;
 use service::{ReadyFlag, catalogue};
@@ -14,6 +15,9 @@ use crate::sparingly::Sparingly;
 
 /// How often Redis is asked whether it is there, and so how long a change goes unnoticed.
 const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// Symbols that are asked for at once, while the view is behind.
+const SYMBOLS_AT_ONCE: usize = 64;
 
 /// What is known of symbols: from the view that the tail keeps, or, while that is behind, from Redis.
 #[derive(Debug)]
@@ -49,11 +53,23 @@ impl Prices {
         Ok(price.map(Seen::from))
     }
 
+    /// Of several, in their order.
+    pub(crate) async fn latest_of(
+        &self,
+        symbols: Vec<Symbol>,
+    ) -> Result<Vec<(Symbol, Option<Seen>)>, ReadError> {
+        let latest = async |symbol: Symbol| {
+            let seen = self.latest(&symbol).await?;
+            Ok((symbol, seen))
+        };
+        iter(symbols).map(latest).buffered(SYMBOLS_AT_ONCE).try_collect().await
+    }
+
     /// The symbols that have traded, in their order.
-    pub(crate) async fn symbols(&self) -> Result<Vec<Symbol>, ReadError> {
+    pub(crate) async fn symbols(&self) -> Result<Arc<[Symbol]>, ReadError> {
         match self.live.symbols() {
             Some(symbols) => Ok(symbols),
-            None => self.read(self.reader.symbols()).await,
+            None => Ok(self.read(self.reader.symbols()).await?.into()),
         }
     }
 

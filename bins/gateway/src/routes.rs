@@ -21,6 +21,7 @@ use utoipa_axum::routes;
 
 use crate::documentation::{self, Document, fails};
 use crate::guard::{Guard, contain, guard};
+use crate::live::LAST_EVENT_ID;
 use crate::problem::{self, Kind, Problem};
 use crate::request_id::X_REQUEST_ID;
 use crate::{Alerts, Live, Prices, alert_routes, live, price_routes, probe_routes};
@@ -112,7 +113,7 @@ fn table(
         .with_state(prices);
     let of_streams = OpenApiRouter::new()
         .routes(fails(routes!(live::stream), &[&[BadQuery, TooMany]]))
-        .routes(fails(routes!(live::websocket), &[&[BadQuery, TooMany]]))
+        .routes(fails(routes!(live::websocket), &[&[BadQuery, TooMany, Forbidden]]))
         .with_state(live);
     let of_alerts = OpenApiRouter::new()
         .routes(compressed(fails(routes!(alert_routes::list), &[&[BadQuery], CALL])))
@@ -155,7 +156,7 @@ fn compressed<S: Clone + Send + Sync + 'static>(
 fn cors(origins: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, X_REQUEST_ID])
+        .allow_headers([CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, X_REQUEST_ID, LAST_EVENT_ID])
         .expose_headers([ETAG, RETRY_AFTER, X_REQUEST_ID])
         .max_age(CORS_MAX_AGE);
     if origins.iter().any(|origin| origin == "*") {

@@ -41,11 +41,15 @@ pub struct Served {
     pub answers: watch::Receiver<bool>,
 }
 
+/// What every server serves beside its calls.
+const EVERYWHERE: [&str; 3] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
 /// Adds health and reflection to `calls`, and the guard around all. `more` may replace paths.
-///
-/// # Errors
-/// Where the descriptors are not such, which is a mistake in the build.
-pub fn router(
+fn router(
     calls: Routes,
     served: &Served,
     limits: &Limits,
@@ -67,6 +71,11 @@ pub fn router(
             tonic_reflection::server::Builder::register_encoded_file_descriptor_set,
         )
     };
+    // The descriptors hold more than is served here.
+    let reflection = || {
+        let names = served.services.iter().filter(|name| !name.is_empty()).chain(&EVERYWHERE);
+        names.fold(reflection(), |builder, name| builder.with_service_name(*name))
+    };
     let reporter = HealthReporter::new();
     let health = HealthService::from_health_reporter(reporter.clone());
     let routes = calls
@@ -81,7 +90,7 @@ pub fn router(
 /// Serves until `stopping`; then accepts no more and lets the calls under way finish.
 ///
 /// # Errors
-/// As [`router`].
+/// Where the descriptors are not such, which is a mistake in the build.
 pub async fn serve(
     listener: TcpListener,
     calls: Routes,

@@ -18,6 +18,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
 const HEAD_BYTES: u32 = 16 * 1_024;
 
+/// What a call holds for a client that does not read, in bytes.
+const SEND_BYTES: usize = 32 * 1_024;
+
 /// What one client, or all together, may take of the service.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -59,7 +62,8 @@ pub(crate) async fn listen(
         .keep_alive_interval(KEEP_ALIVE_EVERY)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .max_concurrent_streams(limits.calls)
-        .max_header_list_size(HEAD_BYTES);
+        .max_header_list_size(HEAD_BYTES)
+        .max_send_buf_size(SEND_BYTES);
     let accepting = async {
         // The semaphore is never closed.
         while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {

@@ -21,7 +21,7 @@ impl LogId {
         }
     }
 
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         hex.then(|| Self(text.to_owned()))
     }

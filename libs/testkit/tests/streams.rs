@@ -186,35 +186,55 @@ fn prices_and_candles_end_where_the_log_does() {
     let address = running.way.gateway_address();
     let mut stream = Stream::open(&address, &query("price,candle"), None).expect("a stream");
     let (mut prices, mut candles) = (BTreeMap::new(), BTreeMap::new());
-    let is_there = |prices: &BTreeMap<String, Value>| {
+    // Late trades leave the price, and count for its candles: all of them are waited for.
+    let is_there = |prices: &BTreeMap<String, Value>,
+                    candles: &BTreeMap<(String, String), Value>| {
         SOME.iter().all(|symbol| {
-            prices.get(*symbol).is_some_and(|price| {
-                let expected = &expected[*symbol];
-                price["price"] == expected.price && price["timestamp"] == expected.timestamp
-            })
+            let wanted = &expected[*symbol];
+            let is_price = prices.get(*symbol).is_some_and(|price| {
+                price["price"] == wanted.price && price["timestamp"] == wanted.timestamp
+            });
+            let is_candle = wanted.candles.iter().all(|(interval, bars)| {
+                let told = candles.get(&((*symbol).to_owned(), interval.clone()));
+                let (start, bar) = bars.last_key_value().expect("a candle");
+                told.is_some_and(|told| {
+                    told["start"] == *start
+                        && told["trades"] == bar.trades
+                        && told["close"] == bar.close
+                        && told["volume"] == bar.volume
+                })
+            });
+            is_price && is_candle
         })
     };
     let began = Instant::now();
-    while !is_there(&prices) {
-        assert!(began.elapsed() < PATIENCE, "{prices:?}");
+    while !is_there(&prices, &candles) {
+        assert!(began.elapsed() < PATIENCE, "{prices:?} {candles:?}");
         let event = stream.next().expect("the stream goes on");
         let symbol = event.data["symbol"].as_str().unwrap_or_default().to_owned();
         match event.name.as_str() {
             "price" => drop(prices.insert(symbol, event.data)),
             "candle" => {
                 let interval = event.data["interval"].as_str().expect("an interval").to_owned();
-                candles.insert((symbol, interval), event.data);
+                let newest = candles.get(&(symbol.clone(), interval.clone()));
+                let newest = newest.and_then(|told: &Value| told["start"].as_i64());
+                // One before the newest may change still.
+                if event.data["start"].as_i64() >= newest {
+                    candles.insert((symbol, interval), event.data);
+                }
             }
             _ => {}
         }
     }
     // A stream begins with how everything stands.
     let mut again = Stream::open(&address, &query("candle"), None).expect("a stream");
+    let mut stands = 0;
     loop {
         let event = again.next().expect("an event");
         if event.name == "ready" {
             break;
         }
+        stands += 1;
         let symbol = event.data["symbol"].as_str().expect("a symbol");
         let interval = event.data["interval"].as_str().expect("an interval");
         let bars = &expected[symbol].candles[interval];
@@ -223,6 +243,7 @@ fn prices_and_candles_end_where_the_log_does() {
         assert_eq!(event.data["close"], bar.close, "{symbol} {interval}");
         assert_eq!(event.data["trades"], bar.trades, "{symbol} {interval}");
     }
+    assert_eq!(stands, 6 * SOME.len(), "one of each interval");
 }
 
 #[test]

@@ -8,36 +8,52 @@
 //! published: a client that has been given an event has been given every earlier one that it wants.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use market::{CandleSpec, Sequence, StateSpec, Symbol, SymbolState};
 use rpc::alert::v1::Firing;
 use speed::{Ends, Snapshot, StreamEntry};
+use tokio::sync::watch;
 
-use crate::live::cursor::{Cursor, Given, tag};
-use crate::live::event::{
-    After, CANDLE_RANK, Event, Kind, Kinds, Order, PRICE_RANK, Payload, TICK_RANK,
-};
-use crate::live::slot::{Held, Slot};
+use crate::live::cursor::{Cursor, FiringPlace, Given, tag};
+use crate::live::event::{After, Event, Kind, Kinds, Order, PRICE_RANK, Payload, TICK_RANK};
+use crate::live::slot::{Held, Slot, Watcher};
 
 /// Firings that are kept for clients that come back.
 const FIRINGS_KEPT: usize = 10_000;
+/// Firings that are told again to a client that comes from another gateway, which may have heard of
+/// them in another order.
+const FIRINGS_AGAIN: usize = 256;
 
 /// Symbols that nobody trades but somebody asks for, at most.
 const MOST_UNKNOWN: usize = 100_000;
 
+/// Ticks that are kept for clients that are a little behind: of all symbols together, and of each
+/// at most and at least.
+const TICKS_KEPT: usize = 500_000;
+const TICKS_OF_SYMBOL: std::ops::RangeInclusive<usize> = 32..=512;
+
 #[derive(Debug)]
 pub(crate) struct Board {
     spec: StateSpec,
+    /// Held by whoever writes, and by whoever joins or leaves: so nobody joins in the middle.
+    turn: Mutex<()>,
     slots: RwLock<HashMap<Symbol, Arc<Slot>>>,
-    unknown: AtomicU64,
+    /// Those of them that have not traded.
+    unknown: AtomicUsize,
+    /// Those of whose ticks somebody wants to be told.
+    ticking: AtomicUsize,
     published: AtomicU64,
     /// Raised when what was told is no longer true: another log is followed.
     life: AtomicU64,
     is_current: AtomicBool,
+    has_begun: watch::Sender<bool>,
     base: Mutex<Base>,
-    firings: Mutex<VecDeque<Arc<Event>>>,
+    teller: u32,
+    firings: Mutex<Firings>,
+    /// The symbols that have traded, in their order; `None` where that is to be found out anew.
+    names: Mutex<Option<Arc<[Symbol]>>>,
 }
 
 /// As of what the board is.
@@ -48,33 +64,50 @@ pub(crate) struct Base {
     pub(crate) cursor: Arc<Cursor>,
 }
 
+/// Firings in the order in which they came here.
+#[derive(Debug, Default)]
+struct Firings {
+    kept: VecDeque<Arc<Event>>,
+    /// There is none from before these.
+    is_whole: bool,
+}
+
 /// A partition's trades have another place than what was read before: some are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Missed;
 
-pub(crate) const TOO_MANY_SYMBOLS: &str = "too many symbols are followed that nobody trades";
+pub(crate) const TOO_MANY_SYMBOLS: &str = "too many symbols are followed";
 
-/// There are too many symbols that nobody trades.
+/// Too many symbols are followed, or too many that nobody trades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
 impl Board {
-    pub(crate) fn new(candles: Vec<CandleSpec>) -> Self {
+    pub(crate) fn new(candles: Vec<CandleSpec>, teller: u32) -> Self {
         let cursor = Cursor { log: "".into(), places: Box::default(), firing: None };
         Self {
             spec: StateSpec { candles, recent: 0 },
+            turn: Mutex::default(),
             slots: RwLock::default(),
-            unknown: AtomicU64::new(0),
+            unknown: AtomicUsize::new(0),
+            ticking: AtomicUsize::new(0),
             published: AtomicU64::new(0),
             life: AtomicU64::new(0),
             is_current: AtomicBool::new(false),
+            has_begun: watch::Sender::new(false),
             base: Mutex::new(Base { number: 0, cursor: Arc::new(cursor) }),
+            teller,
             firings: Mutex::default(),
+            names: Mutex::default(),
         }
     }
 
     pub(crate) fn spec(&self) -> &StateSpec {
         &self.spec
+    }
+
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_base(&self) -> MutexGuard<'_, Base> {
@@ -103,21 +136,52 @@ impl Board {
         self.is_current.store(is_current, Ordering::Release);
     }
 
+    /// Whether it has ever had what the streams had: before, there is nothing to join.
+    pub(crate) fn has_begun(&self) -> watch::Receiver<bool> {
+        self.has_begun.subscribe()
+    }
+
     pub(crate) fn find(&self, symbol: &str) -> Option<Arc<Slot>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).get(symbol).cloned()
     }
 
-    /// The slot of a symbol that may yet have to trade.
-    pub(crate) fn find_or_make(&self, symbol: &Symbol) -> Result<Arc<Slot>, TooMany> {
-        if let Some(slot) = self.find(symbol.as_str()) {
-            return Ok(slot);
+    /// Watches a symbol that may yet have to trade. To be called in turn.
+    pub(crate) fn watch(
+        &self,
+        symbol: &Symbol,
+        watcher: &Arc<Watcher>,
+    ) -> Result<Arc<Slot>, TooMany> {
+        let slot = match self.find(symbol.as_str()) {
+            Some(slot) => slot,
+            None if self.unknown.load(Ordering::Relaxed) >= MOST_UNKNOWN => return Err(TooMany),
+            None => self.make(symbol.clone()),
+        };
+        if slot.watch(watcher) {
+            self.ticking.fetch_add(1, Ordering::Relaxed);
         }
-        if self.unknown.load(Ordering::Relaxed) >= MOST_UNKNOWN as u64 {
-            return Err(TooMany);
-        }
-        Ok(self.make(symbol.clone()))
+        Ok(slot)
     }
 
+    /// Watches no more: where a symbol never traded and nobody watches, it is forgotten. To be
+    /// called in turn.
+    pub(crate) fn forget_watcher(&self, slot: &Arc<Slot>, watcher: &Arc<Watcher>) {
+        if slot.forget(watcher) {
+            self.ticking.fetch_sub(1, Ordering::Relaxed);
+        }
+        let is_needed = {
+            let held = slot.lock();
+            held.known.is_some() || held.is_watched()
+        };
+        let is_here =
+            || self.find(slot.symbol.as_str()).is_some_and(|here| Arc::ptr_eq(&here, slot));
+        if !is_needed && is_here() {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            slots.remove(&slot.symbol);
+            self.unknown.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The slot of a symbol that is not here yet, nearly always.
     fn make(&self, symbol: Symbol) -> Arc<Slot> {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry(symbol).or_insert_with_key(|symbol| {
@@ -127,61 +191,65 @@ impl Board {
         Arc::clone(slot)
     }
 
-    /// Nobody watches it any more: where it never traded it is forgotten.
-    pub(crate) fn let_go(&self, slot: &Arc<Slot>) {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let held = slot.lock();
-        if held.known.is_none() && !held.is_watched() && slots.remove(&slot.symbol).is_some() {
-            self.unknown.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
     /// The names of all symbols that have traded, in their order.
-    pub(crate) fn symbols(&self) -> Vec<Symbol> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let known = slots.values().filter(|slot| slot.lock().known.is_some());
-        let mut symbols: Vec<Symbol> = known.map(|slot| slot.symbol.clone()).collect();
-        symbols.sort_unstable();
-        symbols
+    pub(crate) fn symbols(&self) -> Arc<[Symbol]> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let find = || {
+            let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+            let known = slots.values().filter(|slot| slot.lock().known.is_some());
+            let mut symbols: Vec<Symbol> = known.map(|slot| slot.symbol.clone()).collect();
+            symbols.sort_unstable();
+            symbols.into()
+        };
+        Arc::clone(names.get_or_insert_with(find))
     }
 
     /// Begins with what Redis holds. Whoever was told of another log, or would miss what came in
     /// between, is let go: it comes back, and what it missed is read back for it.
     pub(crate) fn begin(&self, ends: &Ends, states: Vec<Snapshot>) {
+        let _turn = self.turn();
         let places = ends.newest.iter().map(|newest| newest.map(Given::all)).collect();
         let log = tag(ends.log.as_str());
-        let cursor = {
-            let base = self.lock_base();
-            Cursor { log, places, firing: base.cursor.firing }
+        let changed = {
+            let mut base = self.lock_base();
+            let cursor = Cursor { log, places, firing: base.cursor.firing };
+            let changed = *base.cursor != cursor;
+            base.cursor = Arc::new(cursor);
+            changed
         };
-        if *self.lock_base().cursor != cursor {
+        if changed {
             self.forget();
         }
-        self.lock_base().cursor = Arc::new(cursor);
         for Snapshot { symbol, position, state } in states {
             if position.log == ends.log {
                 let slot = self.make(symbol);
-                self.know(&slot, &mut slot.lock(), position.partition as usize, state);
+                self.know(&mut slot.lock(), position.partition as usize, state);
             }
         }
+        self.has_begun.send_replace(true);
     }
 
-    fn know(&self, _: &Slot, held: &mut Held, partition: usize, state: SymbolState) {
+    fn know(&self, held: &mut Held, partition: usize, state: SymbolState) {
         if held.known.is_none() {
             self.unknown.fetch_sub(1, Ordering::Relaxed);
+            *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         held.known = Some((partition, state));
     }
 
-    /// Forgets all symbols, and lets everybody go.
+    /// Forgets all symbols, and lets everybody go. In turn: who joins next finds the new ones.
     fn forget(&self) {
         self.life.fetch_add(1, Ordering::AcqRel);
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        for slot in slots.values() {
+        let gone = {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *slots)
+        };
+        self.unknown.store(0, Ordering::Relaxed);
+        self.ticking.store(0, Ordering::Relaxed);
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        for slot in gone.values() {
             slot.lock().wake(Kinds::of(&Kind::ALL));
         }
-        slots.clear();
-        self.unknown.store(0, Ordering::Relaxed);
     }
 
     /// Wakes everybody: there is something to be told that is no event.
@@ -193,6 +261,7 @@ impl Board {
     /// Counts an entry. Returns the symbols whose states are to be read anew, since a trade was too
     /// late to be counted with what is here.
     pub(crate) fn apply(&self, entry: &StreamEntry) -> Result<Vec<Arc<Slot>>, Missed> {
+        let _turn = self.turn();
         let Base { mut number, cursor, .. } = self.base();
         let partition = usize::try_from(entry.partition).unwrap_or(usize::MAX);
         let place = cursor.places.get(partition).ok_or(Missed)?.map(|given| given.sequence);
@@ -207,6 +276,10 @@ impl Board {
         if slots.len() != entry.batch.symbols().len() {
             return Err(Missed);
         }
+        let published = self.published();
+        let ticking = self.ticking.load(Ordering::Relaxed).max(1);
+        let (least, most) = TICKS_OF_SYMBOL.into_inner();
+        let kept = (TICKS_KEPT / ticking).clamp(least, most);
         let mut touched: Vec<Option<Touched>> = slots.iter().map(|_| None).collect();
         for packed in entry.batch.trades().filter(|packed| Some(packed.sequence) > place) {
             number += 1;
@@ -214,7 +287,7 @@ impl Board {
             let mut held = slot.lock();
             let held = &mut *held;
             if held.known.is_none() {
-                self.know(slot, held, partition, SymbolState::new(&self.spec));
+                self.know(held, partition, SymbolState::new(&self.spec));
             }
             let Some((_, state)) = &mut held.known else { continue };
             let touched = touched[packed.symbol].get_or_insert_with(Touched::default);
@@ -224,11 +297,12 @@ impl Board {
             } else {
                 touched.is_late = true;
             }
-            if held.wants_ticks() {
+            if held.wants(Kind::Tick) {
                 let after = After { base: Arc::clone(&cursor), trade: Some((partition, sequence)) };
                 let order = Order { number, rank: TICK_RANK };
                 let (symbol, trade) = (slot.symbol.clone(), packed.trade);
-                held.push_tick(Event::new(order, after, Payload::Tick { symbol, trade }));
+                let event = Event::new(order, after, Payload::Tick { symbol, trade });
+                held.push_tick(event, kept, published);
             }
         }
         let mut late = Vec::new();
@@ -251,59 +325,95 @@ impl Board {
         Ok(late)
     }
 
-    /// Takes a state that was read anew.
-    pub(crate) fn renew(&self, slot: &Slot, snapshot: Snapshot) {
+    /// Takes a state that was read anew. Returns whether it was as new as the one here.
+    pub(crate) fn renew(&self, slot: &Slot, snapshot: Snapshot) -> bool {
+        let _turn = self.turn();
         let mut held = slot.lock();
-        let partition = snapshot.position.partition as usize;
-        self.know(slot, &mut held, partition, snapshot.state);
+        let is_log = *self.lock_base().cursor.log == *tag(snapshot.position.log.as_str());
+        let as_of = held.known.as_ref().and_then(|(_, state)| state.as_of);
+        let is_new = is_log && snapshot.state.as_of >= as_of;
+        if is_new {
+            let partition = snapshot.position.partition as usize;
+            self.know(&mut held, partition, snapshot.state);
+        }
+        is_new
     }
 
-    /// Tells of a firing. Firings come in the order in which they were stored.
+    /// Keeps firings from before, oldest first, for clients that come back; `is_all`: there are no
+    /// others.
+    pub(crate) fn remember(&self, before: Vec<Firing>, is_all: bool) {
+        let _turn = self.turn();
+        let cursor = self.base().cursor;
+        let last = before.last().map_or(0, |firing| firing.id);
+        let place = |id| Some(FiringPlace { id, teller: self.teller });
+        let mut firings = self.firings.lock().unwrap_or_else(PoisonError::into_inner);
+        firings.is_whole = is_all;
+        firings.kept = before
+            .into_iter()
+            .map(|firing| {
+                let base = Cursor { firing: place(firing.id), ..Cursor::clone(&cursor) };
+                let after = After { base: Arc::new(base), trade: None };
+                let payload = Payload::Firing(Box::new(firing));
+                Arc::new(Event::new(Order::default(), after, payload))
+            })
+            .collect();
+        Arc::make_mut(&mut self.lock_base().cursor).firing = place(last);
+    }
+
+    /// Tells of a firing.
     pub(crate) fn fire(&self, firing: Firing) {
         let Ok(symbol) = Symbol::new(&firing.symbol) else { return };
+        let _turn = self.turn();
         let Base { number, cursor, .. } = self.base();
-        let (number, id) = (number + 1, firing.id);
-        let mut base = Cursor::clone(&cursor);
-        base.firing = Some(id);
+        let number = number + 1;
+        let place = Some(FiringPlace { id: firing.id, teller: self.teller });
+        let base = Cursor { firing: place, ..Cursor::clone(&cursor) };
         let after = After { base: Arc::new(base), trade: None };
         let order = Order { number, rank: 0 };
         let event = Arc::new(Event::new(order, after, Payload::Firing(Box::new(firing))));
         {
             let mut firings = self.firings.lock().unwrap_or_else(PoisonError::into_inner);
-            if firings.len() >= FIRINGS_KEPT {
-                firings.pop_front();
+            if firings.kept.len() >= FIRINGS_KEPT {
+                firings.kept.pop_front();
+                firings.is_whole = false;
             }
-            firings.push_back(Arc::clone(&event));
+            firings.kept.push_back(Arc::clone(&event));
         }
         let slot = self.find(symbol.as_str());
         if let Some(slot) = &slot {
-            slot.lock().push_firing(event);
+            slot.lock().push_firing(event, *TICKS_OF_SYMBOL.end(), self.published());
             slot.changed(number);
         }
-        self.publish(number, |cursor| cursor.firing = Some(id));
+        self.publish(number, |cursor| cursor.firing = place);
         if let Some(slot) = slot {
             slot.lock().wake(Kinds::of(&[Kind::Firing]));
         }
     }
 
     /// The firings after one, oldest first, up to those of a base; `None` where that one is no
-    /// longer kept.
-    pub(crate) fn firings_after(&self, id: i64, until: u64) -> Option<Vec<Arc<Event>>> {
+    /// longer kept. After another gateway's some from before it, too.
+    pub(crate) fn firings_after(&self, from: FiringPlace, until: u64) -> Option<Vec<Arc<Event>>> {
         let firings = self.firings.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |event: &Arc<Event>| match &event.payload {
-            Payload::Firing(firing) => firing.id == id,
-            _ => false,
+        let id_of = |event: &Arc<Event>| match &event.payload {
+            Payload::Firing(firing) => firing.id,
+            _ => 0,
         };
-        let at = firings.iter().rposition(is_it)?;
-        let after = firings.range(at + 1..);
-        Some(after.filter(|event| event.order.number <= until).cloned().collect())
+        let after = match firings.kept.iter().rposition(|event| id_of(event) == from.id) {
+            Some(at) if from.teller == self.teller => at + 1,
+            Some(at) => at.saturating_sub(FIRINGS_AGAIN),
+            None if from.id == 0 && firings.is_whole => 0,
+            None => return None,
+        };
+        let after = firings.kept.range(after..);
+        let is_wanted =
+            |event: &&Arc<Event>| event.order.number <= until && id_of(event) != from.id;
+        Some(after.filter(is_wanted).cloned().collect())
     }
 
     fn publish(&self, number: u64, change: impl FnOnce(&mut Cursor)) {
         let mut base = self.lock_base();
         base.number = number;
         change(Arc::make_mut(&mut base.cursor));
-        drop(base);
         self.published.store(number, Ordering::Release);
     }
 
@@ -315,6 +425,19 @@ impl Board {
             && cursor.places.len() == ends.newest.len()
             && places.zip(&ends.newest).all(|(place, newest)| place >= *newest)
     }
+
+    /// Whether a client that was told so much comes from ahead of here.
+    pub(crate) fn is_behind(&self, from: &Cursor) -> bool {
+        let here = self.base().cursor;
+        let given = from.places.iter().zip(&here.places);
+        here.log == from.log
+            && here.places.len() == from.places.len()
+            && given.map(|(from, here)| (sequence(*from), sequence(*here))).any(|(f, h)| f > h)
+    }
+}
+
+fn sequence(given: Option<Given>) -> Option<Sequence> {
+    given.map(|given| given.sequence)
 }
 
 /// What an entry does to a symbol.
@@ -327,34 +450,28 @@ struct Touched {
 }
 
 impl Slot {
-    /// Makes the events of how a symbol stands now, where anybody watches.
+    /// Makes the events of how a symbol stands now, where anybody wants them.
     fn tell(&self, number: u64, after: &After) {
         let mut held = self.lock();
         let held = &mut *held;
-        let is_watched = held.is_watched();
+        let (wants_price, wants_candles) = (held.wants(Kind::Price), held.wants(Kind::Candle));
         let Some((_, state)) = &mut held.known else { return };
-        if is_watched {
-            if let Some(latest) = state.latest {
-                let (symbol, stands) = (self.symbol.clone(), Box::new((latest, state.day)));
-                let payload = Payload::Price { symbol, stands };
-                let order = Order { number, rank: PRICE_RANK };
-                held.price = Some(Arc::new(Event::new(order, after.clone(), payload)));
-            }
-            held.candles.resize_with(state.candles.len(), || None);
-            for ((rank, candles), told) in
-                (CANDLE_RANK..).zip(&mut state.candles).zip(&mut held.candles)
-            {
-                let mut newest = None;
-                candles.take_changes(|start, candle| newest = Some((start, Box::new(*candle))));
-                let Some((start, candle)) = newest else { continue };
-                let (symbol, interval) = (self.symbol.clone(), candles.spec().interval);
-                let payload = Payload::Candle { symbol, interval, start, candle };
-                let order = Order { number, rank };
-                *told = Some(Arc::new(Event::new(order, after.clone(), payload)));
-            }
+        if let Some(latest) = state.latest.filter(|_| wants_price) {
+            let (symbol, stands) = (self.symbol.clone(), Box::new((latest, state.day)));
+            let payload = Payload::Price { symbol, stands };
+            let order = Order { number, rank: PRICE_RANK };
+            held.price = Some(Arc::new(Event::new(order, after.clone(), payload)));
         }
-        for candles in &mut state.candles {
-            candles.take_changes(|_, _| {});
+        held.candles.resize_with(state.candles.len(), Default::default);
+        for ((rank, candles), told) in (0..).zip(&mut state.candles).zip(&mut held.candles) {
+            let interval = candles.spec().interval;
+            candles.take_changes(|start, candle| {
+                if wants_candles {
+                    let (symbol, candle) = (self.symbol.clone(), Box::new(*candle));
+                    let payload = Payload::Candle { symbol, interval, start, candle };
+                    told.take(number, rank, after, start, payload);
+                }
+            });
             candles.take_expired(|_| {});
         }
         state.cool();
@@ -381,3 +498,6 @@ impl Slot {
         payloads
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use market::Symbol;
-use speed::Reader;
+use speed::{ReadError, Reader};
+use tokio::sync::Semaphore;
 
 use crate::live::board::{Base, Board};
 use crate::live::cursor::{Cursor, Given};
@@ -13,7 +14,9 @@ use crate::live::said::Said;
 use crate::live::slot::Slot;
 
 /// Entries of a stream that are read at once.
-const ENTRIES: usize = 16;
+const ENTRIES: usize = 4;
+/// Clients that read at once. Full means that the others wait.
+pub(crate) const AT_ONCE: usize = 8;
 
 /// Reads back, partition by partition, then the firings, then how everything stands.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(crate) struct CatchUp {
     reader: Reader,
     topic: String,
     board: Arc<Board>,
+    places: Arc<Semaphore>,
     kinds: Kinds,
     slots: Vec<Arc<Slot>>,
     /// Where the client was, and where it is by now.
@@ -33,13 +37,20 @@ pub(crate) struct CatchUp {
     is_done: bool,
 }
 
+/// What is read back, and from where.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) reader: Reader,
+    pub(crate) topic: String,
+    pub(crate) board: Arc<Board>,
+    pub(crate) places: Arc<Semaphore>,
+}
+
 impl CatchUp {
     /// Nothing is read back for a client that was told of another log: it is told so, and begins
     /// with how everything stands.
     pub(crate) fn new(
-        reader: Reader,
-        topic: String,
-        board: Arc<Board>,
+        source: Source,
         (kinds, slots): (Kinds, &[Arc<Slot>]),
         (from, base): (Cursor, Base),
     ) -> Self {
@@ -53,13 +64,15 @@ impl CatchUp {
         }
         let slots = slots.to_vec();
         let began = from.clone();
-        Self { reader, topic, board, kinds, slots, began, from, base, left, is_done: false }
+        let Source { reader, topic, board, places } = source;
+        Self { reader, topic, board, places, kinds, slots, began, from, base, left, is_done: false }
     }
 
-    /// The next events; `None` once the client has all.
-    pub(crate) async fn next(&mut self) -> Option<Vec<Said>> {
+    /// The next events; `None` once the client has all. An error costs nothing but time: the client
+    /// comes back with the last id that it was given.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Said>>, ReadError> {
         if self.is_done {
-            return None;
+            return Ok(None);
         }
         if self.from.log != self.base.cursor.log
             || self.from.places.len() != self.base.cursor.places.len()
@@ -67,16 +80,12 @@ impl CatchUp {
             self.is_done = true;
             let mut said = vec![Said::Gap("another log is followed now")];
             said.extend(self.standing(None));
-            return Some(said);
+            return Ok(Some(said));
         }
         while let Some((partition, symbols)) = self.left.pop_first() {
-            match self.read(partition, &symbols).await {
-                Ok(Some(part)) => {
-                    self.left.insert(partition, symbols);
-                    return Some(part);
-                }
-                Ok(None) => {}
-                Err(why) => return Some(vec![Said::Gap(why)]),
+            if let Some(part) = self.read(partition, &symbols).await? {
+                self.left.insert(partition, symbols);
+                return Ok(Some(part));
             }
         }
         self.is_done = true;
@@ -85,7 +94,7 @@ impl CatchUp {
             said.extend(self.firings());
         }
         said.extend(self.standing(Some(&self.began)));
-        Some(said)
+        Ok(Some(said))
     }
 
     /// The next trades of a partition, and moves the client there. `None` where there are no more
@@ -94,8 +103,8 @@ impl CatchUp {
         &mut self,
         partition: usize,
         symbols: &HashSet<Symbol>,
-    ) -> Result<Option<Vec<Said>>, &'static str> {
-        const GONE: &str = "trades from before are no longer kept";
+    ) -> Result<Option<Vec<Said>>, ReadError> {
+        const GONE: Said = Said::Gap("trades from before are no longer kept");
         let place = |cursor: &Cursor| cursor.places[partition];
         let end = place(&self.base.cursor).map(|given| given.sequence);
         let from = place(&self.from);
@@ -103,20 +112,22 @@ impl CatchUp {
         if after >= end {
             return Ok(None);
         }
+        // The semaphore is never closed.
+        let _place = Arc::clone(&self.places).acquire_owned().await;
         let number = i32::try_from(partition).unwrap_or(i32::MAX);
-        let entries = self.reader.range(&self.topic, number, after, ENTRIES).await;
-        let entries = entries.map_err(|_| "the streams cannot be read now; come again")?;
+        let entries = self.reader.range(&self.topic, number, after, ENTRIES).await?;
         let Some(first) = entries.first() else {
             self.from.places[partition] = end.map(Given::all);
-            return Err(GONE);
+            return Ok(Some(vec![GONE]));
         };
         let mut said = Vec::new();
         if first.after > after {
-            said.push(Said::Gap(GONE));
+            said.push(GONE);
         }
         for entry in &entries {
             let names: Vec<Symbol> =
                 entry.batch.symbols().filter_map(|name| Symbol::new(name).ok()).collect();
+            let base = Arc::new(self.from.clone());
             for packed in entry.batch.trades() {
                 let given = Given { sequence: packed.sequence, rank: TICK_RANK };
                 if from.is_some_and(|from| given <= from) || Some(packed.sequence) > end {
@@ -124,8 +135,8 @@ impl CatchUp {
                 }
                 let Some(symbol) = names.get(packed.symbol) else { continue };
                 if symbols.contains(symbol) {
-                    let base = Arc::new(self.from.clone());
-                    let after = After { base, trade: Some((partition, packed.sequence)) };
+                    let trade = Some((partition, packed.sequence));
+                    let after = After { base: Arc::clone(&base), trade };
                     let (symbol, trade) = (symbol.clone(), packed.trade);
                     let order = Order { number: 0, rank: TICK_RANK };
                     let event = Event::new(order, after, Payload::Tick { symbol, trade });
@@ -139,13 +150,14 @@ impl CatchUp {
     }
 
     fn firings(&self) -> Vec<Said> {
-        let Some(id) = self.from.firing else { return Vec::new() };
-        if self.from.firing == self.base.cursor.firing {
+        const GONE: Said = Said::Gap("firings from before are no longer kept: ask for them");
+        let here = self.base.cursor.firing;
+        if here.is_none() || self.from.firing == here {
             return Vec::new();
         }
-        let Some(firings) = self.board.firings_after(id, self.base.number) else {
-            return vec![Said::Gap("firings from before are no longer kept: ask for them")];
-        };
+        let after = self.from.firing;
+        let firings = after.and_then(|after| self.board.firings_after(after, self.base.number));
+        let Some(firings) = firings else { return vec![GONE] };
         let symbols: HashSet<&str> = self.slots.iter().map(|slot| slot.symbol.as_str()).collect();
         let is_wanted = |event: &&Arc<Event>| match &event.payload {
             Payload::Firing(firing) => symbols.contains(&*firing.symbol),
@@ -154,9 +166,7 @@ impl CatchUp {
         let tell = |event: &Arc<Event>| {
             // With the places that this client has by now.
             let mut base = self.from.clone();
-            if let Payload::Firing(firing) = &event.payload {
-                base.firing = Some(firing.id);
-            }
+            base.firing = event.firing_place();
             let mut id = String::new();
             base.write(None, &mut id);
             Said::Event(Arc::clone(event), id)

@@ -16,8 +16,17 @@ pub(crate) struct Cursor {
     pub(crate) log: Box<str>,
     /// By partition; `None` where nothing of it is needed that was before.
     pub(crate) places: Box<[Option<Given>]>,
-    /// The last firing.
-    pub(crate) firing: Option<i64>,
+    /// The last firing; `None` where that is not known.
+    pub(crate) firing: Option<FiringPlace>,
+}
+
+/// Which firing came last, and at whom: gateways may hear of firings in different orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FiringPlace {
+    /// 0 where none has come yet.
+    pub(crate) id: i64,
+    /// One life of one gateway.
+    pub(crate) teller: u32,
 }
 
 /// Of a partition: every event up to that trade, and of its own those up to a rank.
@@ -40,13 +49,13 @@ pub(crate) fn tag(log: &str) -> Box<str> {
 }
 
 impl Cursor {
-    /// As a client is told it: `tag_firing_place_place…`, a place being `offset.index.rank`, and `-`
-    /// where there is none. `with` replaces the place of a partition.
+    /// As a client is told it: `tag_firing_place_place…`, the firing being `id.teller`, a place
+    /// `offset.index.rank`, and `-` where there is none. `with` replaces the place of a partition.
     pub(crate) fn write(&self, with: Option<(usize, Given)>, text: &mut String) {
         text.push_str(&self.log);
         text.push('_');
         match self.firing {
-            Some(firing) => put(text, format_args!("{firing}")),
+            Some(FiringPlace { id, teller }) => put(text, format_args!("{id}.{teller}")),
             None => text.push('-'),
         }
         for (partition, place) in self.places.iter().enumerate() {
@@ -68,10 +77,15 @@ impl Cursor {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = Some(text).filter(|text| text.len() <= LONGEST)?.split('_');
         let log = parts.next()?;
-        let is_tag = log.len() <= TAG && log.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_tag =
+            (1..=TAG).contains(&log.len()) && log.bytes().all(|byte| byte.is_ascii_hexdigit());
         let firing = match parts.next()? {
             "-" => None,
-            firing => Some(firing.parse().ok().filter(|firing| *firing >= 0)?),
+            firing => {
+                let (id, teller) = firing.split_once('.')?;
+                let id = id.parse().ok().filter(|id| *id >= 0)?;
+                Some(FiringPlace { id, teller: teller.parse().ok()? })
+            }
         };
         let places: Option<Box<[_]>> = parts.map(parse_place).collect();
         is_tag.then_some(Self { log: log.into(), places: places?, firing })
@@ -111,7 +125,8 @@ mod tests {
         let places =
             [None, Some(Given::all(Sequence::default())), Some(Given { sequence, rank: 3 })];
         let log = tag("0123456789abcdef0123456789abcdef");
-        for firing in [None, Some(0), Some(i64::MAX)] {
+        for id in [None, Some(0), Some(i64::MAX)] {
+            let firing = id.map(|id| FiringPlace { id, teller: 7 });
             let cursor = Cursor { log: log.clone(), places: places.into(), firing };
             assert_eq!(Cursor::parse(&text(&cursor, None)), Some(cursor.clone()));
             let given = Given::all(Sequence { offset: 7, index: 1 });
@@ -119,8 +134,9 @@ mod tests {
             assert_eq!(moved.places[0], Some(given));
             assert_eq!(moved.places[1..], cursor.places[1..]);
         }
-        let cursor = Cursor { log, places: places.into(), firing: Some(9) };
-        assert_eq!(text(&cursor, None), "456789abcdef_9_-_0.0_9223372036854775807.4294967295.3");
+        let firing = Some(FiringPlace { id: 9, teller: 3 });
+        let cursor = Cursor { log, places: places.into(), firing };
+        assert_eq!(text(&cursor, None), "456789abcdef_9.3_-_0.0_9223372036854775807.4294967295.3");
     }
 
     #[test]
@@ -132,7 +148,9 @@ mod tests {
             "zz_-",
             "ab",
             "ab_x",
-            "ab_-1",
+            "ab_-1.1",
+            "ab_1",
+            "_1.1",
             "ab_-_1",
             "ab_-_1.2.3.4",
             "ab_-_1.2.256",

@@ -9,7 +9,7 @@ use rpc::alert::v1::Firing;
 use serde::Serialize;
 
 use crate::alert_bodies::FiringBody;
-use crate::live::cursor::{Cursor, Given};
+use crate::live::cursor::{Cursor, FiringPlace, Given};
 
 /// Kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,8 @@ pub(crate) struct Order {
 
 pub(crate) const TICK_RANK: u8 = 0;
 pub(crate) const PRICE_RANK: u8 = 1;
-/// Of the candles of the first interval; the next have the next.
+/// Of the candles of the first interval: the one before the newest, and the newest. The next
+/// intervals have the next ranks.
 pub(crate) const CANDLE_RANK: u8 = 2;
 
 /// After which a client has been given an event.
@@ -85,13 +86,14 @@ pub(crate) struct Event {
     pub(crate) order: Order,
     pub(crate) payload: Payload,
     after: After,
-    /// As one event of an event stream: written when the first client needs it.
+    /// As one event of an event stream, and as a message: written when the first client needs it.
     sse: OnceLock<Bytes>,
+    message: OnceLock<Bytes>,
 }
 
 impl Event {
     pub(crate) fn new(order: Order, after: After, payload: Payload) -> Self {
-        Self { order, payload, after, sse: OnceLock::new() }
+        Self { order, payload, after, sse: OnceLock::new(), message: OnceLock::new() }
     }
 
     /// When the trade arrived at the socket, Unix nanoseconds; `None` where that is not known.
@@ -102,6 +104,11 @@ impl Event {
             Payload::Candle { .. } | Payload::Firing(_) => 0,
         };
         (received_at > 0).then_some(received_at)
+    }
+
+    /// Of a firing.
+    pub(crate) fn firing_place(&self) -> Option<FiringPlace> {
+        self.after.base.firing
     }
 
     /// What a client that was cut off after it goes on from.
@@ -116,6 +123,11 @@ impl Event {
     /// As one event of an event stream.
     pub(crate) fn sse(&self) -> &Bytes {
         self.sse.get_or_init(|| self.sse_text().into())
+    }
+
+    /// As one message of a WebSocket.
+    pub(crate) fn message(&self) -> &Bytes {
+        self.message.get_or_init(|| self.message_text().into())
     }
 }
 

@@ -1,19 +1,19 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, HeaderName, Uri};
 use axum::response::Response;
 use market::Symbol;
 
 use crate::live::board::TOO_MANY_SYMBOLS;
 use crate::live::cursor::Cursor;
 use crate::live::event::{Kind, Kinds};
-use crate::live::following::Following;
+use crate::live::following::{Following, Wish};
 use crate::live::{Live, sse};
 use crate::problem::{self, Problem};
 use crate::query::{Query, bad_query};
 
-const LAST_EVENT_ID: &str = "last-event-id";
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Follow symbols, live
 ///
@@ -24,7 +24,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 #[utoipa::path(
     get, path = "/stream", tag = "prices",
     params(
-        ("symbols" = String, Query, description = "1 to 1,000, separated by commas",
+        ("symbols" = String, Query, description = "1 to 1,000, separated by commas, as many as fit",
             example = "AAPL,MSFT"),
         ("kinds" = Option<String>, Query,
             description = "Of price, tick, candle, firing; price alone where absent",
@@ -53,7 +53,8 @@ pub(crate) async fn stream(
             bad_query("last_event_id, or Last-Event-ID, must be an id that a stream gave")
         })?),
     };
-    let following = Following::new(&live, &query.symbols, query.kinds, from).map_err(|_| {
+    let wish = Wish { symbols: query.symbols, kinds: query.kinds, from };
+    let following = Following::new(&live, wish).map_err(|_| {
         Problem::new(problem::Kind::TooMany, format!("{TOO_MANY_SYMBOLS}; try again"))
     })?;
     Ok(sse::response(following))

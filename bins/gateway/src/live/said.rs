@@ -68,7 +68,7 @@ impl Event {
         sse(self.payload.kind().as_str(), Some(&self.id()), &self.payload.json())
     }
 
-    pub(crate) fn message(&self) -> String {
+    pub(crate) fn message_text(&self) -> String {
         message(self.payload.kind().as_str(), Some(&self.id()), &self.payload.json())
     }
 }

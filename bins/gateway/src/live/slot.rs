@@ -7,11 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::task::AtomicWaker;
 use market::{Symbol, SymbolState};
 
-use crate::live::event::{Event, Kind, Kinds, Order};
-
-/// Ticks, and firings, of a symbol that are kept for clients that are a little behind. One that is
-/// behind these is too slow.
-const KEPT: usize = 512;
+use crate::live::event::{After, CANDLE_RANK, Event, Kind, Kinds, Order, Payload};
 
 /// One client's wish to be woken.
 #[derive(Debug, Default)]
@@ -36,7 +32,8 @@ impl Watcher {
     /// To be called before a look: what comes after it wakes again.
     pub(crate) fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
-        self.is_woken.store(false, Ordering::Release);
+        // A swap: the look that follows must not be done before it.
+        self.is_woken.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -53,13 +50,46 @@ pub(crate) struct Held {
     /// Its partition and its state; `None` where it has not traded.
     pub(crate) known: Option<(usize, SymbolState)>,
     pub(crate) price: Option<Arc<Event>>,
-    /// The newest of each interval that has one, in the order of the intervals.
-    pub(crate) candles: Vec<Option<Arc<Event>>>,
+    /// Of each interval, in their order.
+    pub(crate) candles: Vec<ToldCandles>,
     ticks: Kept,
     firings: Kept,
     watchers: Vec<Arc<Watcher>>,
-    /// How many of them want ticks.
-    tick_watchers: usize,
+    /// How many of them want events of a kind.
+    wanted: [usize; Kind::ALL.len()],
+}
+
+/// The newest candle of an interval, and the one before, which trades may still change.
+#[derive(Debug, Default)]
+pub(crate) struct ToldCandles {
+    newest: Option<(i64, Arc<Event>)>,
+    before: Option<(i64, Arc<Event>)>,
+}
+
+impl ToldCandles {
+    pub(crate) fn take(
+        &mut self,
+        number: u64,
+        interval: u8,
+        after: &After,
+        start: i64,
+        payload: Payload,
+    ) {
+        let is_newest = self.newest.as_ref().is_none_or(|(newest, _)| start >= *newest);
+        if self.newest.as_ref().is_some_and(|(newest, _)| start > *newest) {
+            self.before = self.newest.take();
+        }
+        let (place, back) = if is_newest { (&mut self.newest, 1) } else { (&mut self.before, 0) };
+        if place.as_ref().is_none_or(|(held, _)| start >= *held) {
+            // Of one trade the older candle first.
+            let order = Order { number, rank: CANDLE_RANK + 2 * interval + back };
+            *place = Some((start, Arc::new(Event::new(order, after.clone(), payload))));
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Event>> {
+        self.before.iter().chain(&self.newest).map(|(_, event)| event)
+    }
 }
 
 /// The last few events of a kind that is given one by one.
@@ -71,11 +101,14 @@ struct Kept {
 }
 
 impl Kept {
-    fn push(&mut self, event: Arc<Event>) {
-        if self.events.len() >= KEPT
-            && let Some(oldest) = self.events.pop_front()
+    /// Keeps so many, and all that nobody has been able to see yet.
+    fn push(&mut self, event: Arc<Event>, kept: usize, published: u64) {
+        while self.events.len() >= kept
+            && let Some(oldest) = self.events.front()
+            && oldest.order.number <= published
         {
             self.lost = oldest.order.number;
+            self.events.pop_front();
         }
         self.events.push_back(event);
     }
@@ -109,23 +142,30 @@ impl Slot {
         newest > than.number || (newest == than.number && than.rank < u8::MAX)
     }
 
-    pub(crate) fn watch(&self, watcher: &Arc<Watcher>) {
+    /// Returns whether it is the first that wants ticks.
+    pub(crate) fn watch(&self, watcher: &Arc<Watcher>) -> bool {
         let mut held = self.lock();
-        held.tick_watchers += usize::from(watcher.kinds.has(Kind::Tick));
+        for kind in Kind::ALL.into_iter().filter(|kind| watcher.kinds.has(*kind)) {
+            held.wanted[kind as usize] += 1;
+        }
         held.watchers.push(Arc::clone(watcher));
+        watcher.kinds.has(Kind::Tick) && held.wanted[Kind::Tick as usize] == 1
     }
 
-    /// Returns whether anybody still watches.
+    /// Returns whether it was the last that wants ticks.
     pub(crate) fn forget(&self, watcher: &Arc<Watcher>) -> bool {
         let mut held = self.lock();
-        if let Some(at) = held.watchers.iter().position(|other| Arc::ptr_eq(other, watcher)) {
-            held.watchers.swap_remove(at);
-            held.tick_watchers -= usize::from(watcher.kinds.has(Kind::Tick));
+        let at = held.watchers.iter().position(|other| Arc::ptr_eq(other, watcher));
+        let Some(at) = at else { return false };
+        held.watchers.swap_remove(at);
+        for kind in Kind::ALL.into_iter().filter(|kind| watcher.kinds.has(*kind)) {
+            held.wanted[kind as usize] -= 1;
         }
-        if held.tick_watchers == 0 {
+        let is_last = watcher.kinds.has(Kind::Tick) && !held.wants(Kind::Tick);
+        if is_last {
             held.ticks = Kept::default();
         }
-        !held.watchers.is_empty()
+        is_last
     }
 }
 
@@ -134,16 +174,16 @@ impl Held {
         !self.watchers.is_empty()
     }
 
-    pub(crate) fn wants_ticks(&self) -> bool {
-        self.tick_watchers > 0
+    pub(crate) fn wants(&self, kind: Kind) -> bool {
+        self.wanted[kind as usize] > 0
     }
 
-    pub(crate) fn push_tick(&mut self, event: Event) {
-        self.ticks.push(Arc::new(event));
+    pub(crate) fn push_tick(&mut self, event: Event, kept: usize, published: u64) {
+        self.ticks.push(Arc::new(event), kept, published);
     }
 
-    pub(crate) fn push_firing(&mut self, event: Arc<Event>) {
-        self.firings.push(event);
+    pub(crate) fn push_firing(&mut self, event: Arc<Event>, kept: usize, published: u64) {
+        self.firings.push(event, kept, published);
     }
 
     /// Events after one and up to a number. Of those that are states only the newest.
@@ -167,7 +207,7 @@ impl Held {
             found.extend(self.price.iter().filter(is_new).cloned());
         }
         if kinds.has(Kind::Candle) {
-            found.extend(self.candles.iter().flatten().filter(is_new).cloned());
+            found.extend(self.candles.iter().flat_map(ToldCandles::iter).filter(is_new).cloned());
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What one client is told.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,8 +12,9 @@ use crate::live::event::{Event, Kinds, Order};
 use crate::live::said::Said;
 use crate::live::slot::{Slot, Watcher};
 
-/// Events that are taken at once at most: what is left is taken when these have been sent.
-const AT_ONCE: usize = 256;
+/// Events that a client may be behind. Past it, it is too slow: to look for them costs more than
+/// to come back.
+const MOST_BEHIND: usize = 8_192;
 
 /// Why nothing more comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,12 @@ pub(crate) enum End {
     TooSlow,
     /// What it was told of is no more: another log is followed.
     AnotherLog,
+    /// What it has missed cannot be read now.
+    Away,
+    /// It comes from a gateway that is ahead of this one.
+    Behind,
+    /// Too many symbols are followed that nobody trades.
+    TooMany,
 }
 
 impl End {
@@ -31,6 +39,9 @@ impl End {
             Self::Stopping => "the gateway stops: come back, and another one goes on",
             Self::TooSlow => "the client reads too slowly: come back with the last id",
             Self::AnotherLog => "what was followed was begun anew: come back",
+            Self::Away => "what was missed cannot be read now: come back with the last id",
+            Self::Behind => "this gateway is behind: come back with the last id",
+            Self::TooMany => "too many symbols are followed that nobody trades: come back later",
         }
     }
 
@@ -53,71 +64,81 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Also where it begins.
+    /// Also where it begins: whatever comes after that is kept for it.
     pub(crate) fn new(
         board: &Arc<Board>,
         symbols: &[Symbol],
         kinds: Kinds,
         stopping: CancellationToken,
     ) -> Result<(Self, Base), TooMany> {
-        let watcher = Arc::new(Watcher::new(kinds));
         let mut this = Self {
             board: Arc::clone(board),
             stopping,
             kinds,
             slots: Vec::with_capacity(symbols.len()),
-            watcher,
+            watcher: Arc::new(Watcher::new(kinds)),
             at: Order::default(),
-            // Before the slots are looked up: they may be let go of meanwhile.
-            life: board.life(),
+            life: 0,
         };
-        for symbol in symbols {
-            this.watch(symbol)?;
-        }
-        let base = this.begin_at_base();
+        let base = {
+            let _turn = board.turn();
+            this.join(symbols)?
+        };
         Ok((this, base))
     }
 
-    fn watch(&mut self, symbol: &Symbol) -> Result<(), TooMany> {
-        let slot = self.board.find_or_make(symbol)?;
-        slot.watch(&self.watcher);
-        self.slots.push(slot);
-        Ok(())
-    }
-
-    /// Goes on from here: whatever comes after this is kept for it.
-    pub(crate) fn begin_at_base(&mut self) -> Base {
-        let base = self.board.base();
-        self.at = Order { number: base.number, rank: u8::MAX };
-        base
-    }
-
-    /// Follows more symbols. Returns how many are new; `None` where those are too many.
-    pub(crate) fn add(&mut self, symbols: &[Symbol], most: usize) -> Option<usize> {
+    /// Watches all of these, or none, in turn.
+    fn join(&mut self, symbols: &[Symbol]) -> Result<Base, TooMany> {
         let before = self.slots.len();
+        if before == 0 {
+            self.life = self.board.life();
+        }
         for symbol in symbols {
-            let is_known = self.slots.iter().any(|slot| slot.symbol == *symbol);
-            if !is_known && (self.slots.len() >= most || self.watch(symbol).is_err()) {
-                return None;
+            match self.board.watch(symbol, &self.watcher) {
+                Ok(slot) => self.slots.push(slot),
+                Err(error) => {
+                    for slot in self.slots.drain(before..) {
+                        self.board.forget_watcher(&slot, &self.watcher);
+                    }
+                    return Err(error);
+                }
             }
         }
-        Some(self.slots.len() - before)
+        let base = self.board.base();
+        self.at = Order { number: base.number, rank: u8::MAX };
+        Ok(base)
+    }
+
+    /// Follows more symbols. Returns what came before that of the others, where the new ones begin,
+    /// and how many are new.
+    pub(crate) fn add(
+        &mut self,
+        symbols: &[Symbol],
+        events: &mut Vec<Arc<Event>>,
+    ) -> Result<(Base, usize), End> {
+        let known: HashSet<&str> = self.slots.iter().map(|slot| slot.symbol.as_str()).collect();
+        let new: Vec<Symbol> =
+            symbols.iter().filter(|symbol| !known.contains(symbol.as_str())).cloned().collect();
+        let board = Arc::clone(&self.board);
+        let _turn = board.turn();
+        if !self.slots.is_empty() {
+            self.take(events)?;
+        }
+        let base = self.join(&new).map_err(|TooMany| End::TooMany)?;
+        Ok((base, new.len()))
     }
 
     pub(crate) fn remove(&mut self, symbols: &[Symbol]) {
+        let unwanted: HashSet<&str> = symbols.iter().map(Symbol::as_str).collect();
         let Self { slots, watcher, board, .. } = self;
+        let _turn = board.turn();
         slots.retain(|slot| {
-            let is_wanted = !symbols.contains(&slot.symbol);
-            if !is_wanted && !slot.forget(watcher) {
-                board.let_go(slot);
+            let is_wanted = !unwanted.contains(slot.symbol.as_str());
+            if !is_wanted {
+                board.forget_watcher(slot, watcher);
             }
             is_wanted
         });
-    }
-
-    /// The slots that were added last.
-    pub(crate) fn last_slots(&self, count: usize) -> Vec<Arc<Slot>> {
-        self.slots[self.slots.len() - count.min(self.slots.len())..].to_vec()
     }
 
     pub(crate) fn kinds(&self) -> Kinds {
@@ -136,41 +157,38 @@ impl Subscription {
         events: &mut Vec<Arc<Event>>,
     ) -> Poll<Result<(), End>> {
         self.watcher.register(context.waker());
+        match self.take(events) {
+            Ok(()) if events.is_empty() => Poll::Pending,
+            taken => Poll::Ready(taken),
+        }
+    }
+
+    /// What there is by now.
+    fn take(&mut self, events: &mut Vec<Arc<Event>>) -> Result<(), End> {
         if self.stopping.is_cancelled() {
-            return Poll::Ready(Err(End::Stopping));
+            return Err(End::Stopping);
         }
         if self.board.life() != self.life {
-            return Poll::Ready(Err(End::AnotherLog));
+            return Err(End::AnotherLog);
         }
         let until = self.board.published();
         for slot in self.slots.iter().filter(|slot| slot.is_newer(self.at)) {
             let found = slot.lock().events(self.kinds, self.at, until, events);
-            if found.is_err() {
-                return Poll::Ready(Err(End::TooSlow));
+            if found.is_err() || events.len() > MOST_BEHIND {
+                return Err(End::TooSlow);
             }
         }
-        if events.is_empty() {
-            self.at = Order { number: until, rank: u8::MAX }.max(self.at);
-            return Poll::Pending;
-        }
-        events.sort_unstable_by_key(|event| event.order);
-        if events.len() > AT_ONCE {
-            events.truncate(AT_ONCE);
-            self.at = events.last().map_or(self.at, |event| event.order);
-            self.watcher.wake();
-        } else {
-            self.at = Order { number: until, rank: u8::MAX };
-        }
-        Poll::Ready(Ok(()))
+        self.at = Order { number: until, rank: u8::MAX }.max(self.at);
+        events.sort_by_key(|event| event.order);
+        Ok(())
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        let _turn = self.board.turn();
         for slot in &self.slots {
-            if !slot.forget(&self.watcher) {
-                self.board.let_go(slot);
-            }
+            self.board.forget_watcher(slot, &self.watcher);
         }
     }
 }
