@@ -45,6 +45,27 @@ impl Recording {
         Self::of(lines)
     }
 
+    /// A minute of a market of one symbol whose price walks, as real ones do. Always the same.
+    pub fn walk() -> Self {
+        let mut random = SmallRng::seed_from_u64(12);
+        let (mut clock, mut price) = (BEGIN, 40_000.0_f64);
+        let mut lines = Vec::new();
+        while clock < BEGIN + 60_000 {
+            let trades: Vec<Value> = (0..random.random_range(1..6))
+                .map(|_| {
+                    clock += random.random_range(0..100);
+                    price *= 1.0 + random.random_range(-0.000_5..0.000_5);
+                    let late = if random.random_bool(0.01) { 2_000 } else { 0 };
+                    let price = (price * 100.0).round() / 100.0;
+                    let volume = f64::from(random.random_range(1..100_000)) / 1e5;
+                    json!({"p": price, "s": SYMBOLS[1], "t": clock - late, "v": volume})
+                })
+                .collect();
+            lines.push(json!({"data": trades, "type": "trade"}).to_string());
+        }
+        Self::of(lines)
+    }
+
     /// Each frame also with another symbol, of eleven in turn: for more partitions to be busy.
     pub fn with_copies(&self) -> Self {
         let copy = |(number, line): (usize, &String)| {

@@ -8,7 +8,8 @@ use servers::{Lifetime, Running, poll, redis};
 use crate::scratch;
 
 /// Long enough for a cold start beside a busy compiler.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// A killed Kafka that has much to recover takes a minute where compilers run beside it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How a server is started: with its folder, port and log.
 type Start = Box<dyn Fn(&Path, u16, &Path) -> anyhow::Result<Running> + Send + Sync>;
