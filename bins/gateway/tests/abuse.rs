@@ -353,3 +353,93 @@ fn one_client_has_only_so_many_connections() {
         assert!(started.elapsed() < PATIENCE, "its places are not free again");
     }
 }
+
+/// A frame from a client, masked with zeros.
+fn frame(head: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u64::try_from(payload.len()).expect("a length").to_be_bytes();
+    [&[head, 0x80 | 127], &length[..], &[0; 4], payload].concat()
+}
+
+/// The code that a WebSocket is closed with, once these bytes were sent.
+#[track_caller]
+fn close_code(gateway: &Gateway, bytes: &[u8]) -> u16 {
+    let mut stream = gateway.connect();
+    let handshake = "GET /ws HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(handshake.as_bytes()).expect("sent");
+    // It may be cut in the middle.
+    let _ = stream.write_all(bytes);
+    let mut heard = Vec::new();
+    let mut some = [0; 4_096];
+    while let Ok(count @ 1..) = stream.read(&mut some) {
+        heard.extend_from_slice(&some[..count]);
+    }
+    let head = heard.windows(4).position(|part| part == b"\r\n\r\n").expect("a head");
+    // Pings may come first.
+    let mut frames = &heard[head + 4..];
+    while let [head, length, rest @ ..] = frames {
+        let (payload, next) = rest.split_at(usize::from(*length).min(rest.len()));
+        if head & 0xf == 8 {
+            return u16::from_be_bytes([payload[0], payload[1]]);
+        }
+        frames = next;
+    }
+    panic!("closed without a word: {:?}", String::from_utf8_lossy(&heard));
+}
+
+#[test]
+fn a_websocket_that_breaks_a_rule_is_closed_with_the_reason() {
+    const TEXT: u8 = 0x81;
+    let redis = redis();
+    let gateway = Gateway::start(redis.address(), &[]);
+    let piece = frame(0x01, b"{\"subscribe\":");
+    for (what, bytes, code) in [
+        ("not UTF-8", frame(TEXT, &[0xff, 0xfe]), 1007),
+        ("binary", frame(0x82, b"{}"), 1008),
+        ("in pieces", piece, 1009),
+        ("too long", frame(TEXT, &vec![b' '; 200_000]), 1009),
+        ("of a reserved kind", frame(0x83, b""), 1002),
+    ] {
+        assert_eq!(close_code(&gateway, &bytes), code, "{what}");
+        gateway.check_health(what);
+    }
+    let origin = "GET /ws HTTP/1.1\r\nhost: x\r\norigin: https://evil.example\r\n\
+                  connection: Upgrade, close\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                  sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert_eq!(statuses(&gateway.tell(origin.as_bytes())), [403], "another's page");
+}
+
+#[test]
+fn thousands_of_subscriptions_cost_what_is_allowed_and_are_given_back() {
+    const STREAMS: usize = 2_000;
+    let redis = redis();
+    let gateway = Gateway::start(redis.address(), &[]);
+    let before = gateway.memory();
+    let open: Vec<TcpStream> = (0..STREAMS)
+        .map(|number| {
+            let symbols: Vec<String> = (0..500).map(|symbol| format!("S{symbol}")).collect();
+            let mut stream = gateway.connect();
+            let symbols = symbols.join(",");
+            let request =
+                format!("GET /stream?symbols=X{number},{symbols} HTTP/1.1\r\nhost: x\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("sent");
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).expect("an answer");
+            assert_eq!(&head, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    gateway.check_health("two thousand streams");
+    let taken = gateway.memory().saturating_sub(before);
+    assert!(taken < STREAMS as u64 * (128 << 10), "{} bytes a stream", taken / STREAMS as u64);
+    drop(open);
+    testkit::eventually(PATIENCE, "the places are given back", || {
+        gateway.program.metric("gostocks_streams") == 0.0
+    });
+    let many: Vec<String> = (0..1_001).map(|symbol| format!("{symbol}")).collect();
+    let request = format!(
+        "GET /stream?symbols={} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        many.join(",")
+    );
+    assert_eq!(statuses(&gateway.tell(request.as_bytes())), [400]);
+}
