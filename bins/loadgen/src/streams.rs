@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "price")]
     kinds: String,
 
-    /// So many of the clients stop to read at the start of the measurement.
+    /// So many of the clients read nothing once they are open.
     #[arg(long, default_value_t = 0, value_name = "N")]
     stalled: usize,
 
