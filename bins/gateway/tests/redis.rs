@@ -52,11 +52,7 @@ fn store(redis: &Server, symbol: &str, price: &str, timestamp: &str) {
         ("timestamp", timestamp),
         ("volume", "0.25"),
         ("received_at", "1700000000123456789"),
-        ("day", "1699920000000"),
-        ("day_open", "149.5"),
-        ("day_high", "151"),
-        ("day_low", "149"),
-        ("day_volume", "12.5"),
+        ("day", "1699920000000 149.5 151 149 150.25 12.5 3 1699920000000@1.0 1700000000000@3.0"),
     ];
     redis::cmd("HSET")
         .arg(format!("price:{{{symbol}}}"))

@@ -9,8 +9,9 @@ use speed::{SymbolWrite, Writer};
 use crate::meters::Meters;
 use crate::states::{States, Touched};
 
-/// After so many batches old candles are dropped from memory.
+/// After so many batches, or trades, old candles are dropped from memory.
 const BATCHES_TO_COOL: u64 = 256;
+const TRADES_TO_COOL: usize = 1_000_000;
 
 /// Folds batches into the symbols' states and writes them.
 ///
@@ -21,6 +22,9 @@ pub(crate) struct Applier {
     dead: DeadLetters,
     meters: Meters,
     batch_number: u64,
+    /// Since old candles were dropped last.
+    warm_batches: u64,
+    warm_trades: usize,
     touched: Vec<Touched>,
     /// Where in `touched` each symbol number stands, in this batch.
     places: Vec<u32>,
@@ -33,6 +37,8 @@ impl Applier {
             dead,
             meters: Meters::new(),
             batch_number: 0,
+            warm_batches: 0,
+            warm_trades: 0,
             touched: Vec::new(),
             places: Vec::new(),
         }
@@ -61,8 +67,11 @@ impl Applier {
         self.bury(batch).await?;
         self.write(writer, batch).await?;
         self.states.put_back(&mut self.touched);
-        if self.batch_number.is_multiple_of(BATCHES_TO_COOL) {
+        self.warm_batches += 1;
+        self.warm_trades += batch.trades.len();
+        if self.warm_batches >= BATCHES_TO_COOL || self.warm_trades >= TRADES_TO_COOL {
             self.states.cool();
+            (self.warm_batches, self.warm_trades) = (0, 0);
         }
         self.meters.symbols.set(self.states.held() as f64);
         self.meters.count(batch, now());

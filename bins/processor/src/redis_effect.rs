@@ -60,7 +60,13 @@ impl Effect for RedisEffect {
         async { places.context("not connected to Redis")?.await }
     }
 
-    fn begin(&mut self, places: Self::Loaded, _: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
+    fn begin(
+        &mut self,
+        places: Self::Loaded,
+        partitions: &[i32],
+    ) -> anyhow::Result<HashMap<i32, Place>> {
+        let begun = places.iter().filter(|(partition, _)| partitions.contains(partition));
+        self.writer()?.told(begun.map(|(partition, place)| (*partition, *place)));
         Ok(places)
     }
 

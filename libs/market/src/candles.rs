@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 
 use crate::{Candle, Interval, Sequence, Stamp, Trade};
 
+/// Past so many candles that a store has to forget they are not named one by one.
+const NAMED: usize = 32;
 /// How far back candles are kept in memory, in milliseconds of event time, and how many at least.
 /// Trades later than that are rare, and worth a look at the store.
 const HOT_TIME: i64 = 120_000;
@@ -72,10 +74,25 @@ pub struct Candles {
     /// Every candle from here on is here; of those before, none.
     known_from: i64,
     bars: VecDeque<Bar>,
-    /// No bar that starts before this has changed since the last `take_changes`.
+    /// No bar that starts before this has changed since the last `take_changes`, or was the newest
+    /// then and is no longer.
     changed_since: i64,
-    /// Starts of candles that fell out of retention since the last `take_expired`.
+    /// The start of the bar that was the newest then and is no longer.
+    former: Option<i64>,
+    /// Starts of candles that fell out of retention since the last `take_expired`, beside `gone`.
     expired: Vec<i64>,
+    gone: Gone,
+}
+
+/// What else a store has to forget than candles that are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gone {
+    #[default]
+    Nothing,
+    /// Every candle that starts before.
+    Before(i64),
+    /// Every candle that was there before the changes at hand.
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,7 +117,9 @@ impl Candles {
             known_from,
             bars: VecDeque::new(),
             changed_since: i64::MAX,
+            former: None,
             expired: Vec::new(),
+            gone: Gone::Nothing,
         }
     }
 
@@ -162,16 +181,71 @@ impl Candles {
                 self.bars[at].changed = true;
             }
             Err(at) => {
-                let newest = self.bars.back().map(|bar| bar.start);
+                if at == self.bars.len() {
+                    self.close(start);
+                }
                 let candle = Candle::new(trade, stamp);
                 self.bars.insert(at, Bar { start, candle, changed: true });
-                self.expire_unknown(newest, start);
                 self.expire();
             }
         }
     }
 
-    /// Hears each candle touched since the last call, oldest first.
+    /// The newest candle is about to be one that starts at `to`: the one before it is to be stored
+    /// with the others, and what falls out of retention and is not here may be in the store.
+    fn close(&mut self, to: i64) {
+        let Some(newest) = self.bars.back() else { return };
+        let from = newest.start;
+        self.former.get_or_insert(from);
+        self.changed_since = self.changed_since.min(from);
+        if to - from >= self.span() {
+            self.gone = Gone::All;
+        }
+        if self.gone != Gone::Nothing || self.known_from == i64::MIN {
+            return;
+        }
+        let interval = self.spec.interval.milliseconds();
+        // Nothing stored is older than the retention before `from`.
+        let first = from - self.span() + interval;
+        let last = (to - self.span()).min(self.known_from - interval);
+        let count = (last - first).div_euclid(interval) + 1;
+        if count > NAMED as i64 {
+            self.gone = Gone::Before(i64::MIN);
+        } else {
+            self.expired.extend((0..count).map(|number| first + number * interval));
+        }
+    }
+
+    /// The newest candle, which a store may keep apart from the others.
+    pub fn newest(&self) -> Option<(i64, &Candle)> {
+        self.bars.back().map(|bar| (bar.start, &bar.candle))
+    }
+
+    /// Whether `take_closed` or `take_expired` may have something to tell.
+    pub fn has_changes(&self) -> bool {
+        self.gone != Gone::Nothing
+            || !self.expired.is_empty()
+            || self.bars.back().is_some_and(|newest| self.changed_since < newest.start)
+    }
+
+    /// The same for a store that keeps the newest candle apart: hears each other one that was
+    /// touched since the last call, or was the newest then; oldest first.
+    pub fn take_closed(&mut self, mut changed: impl FnMut(i64, &Candle)) {
+        let newest = self.bars.back().map_or(i64::MIN, |bar| bar.start);
+        let former = self
+            .former
+            .and_then(|former| self.bars.binary_search_by_key(&former, |bar| bar.start).ok());
+        if let Some(at) = former {
+            self.bars[at].changed = true;
+        }
+        self.take_changes(|start, candle| {
+            if start < newest {
+                changed(start, candle);
+            }
+        });
+    }
+
+    /// Hears each candle that was touched since the last call, oldest first.
     pub fn take_changes(&mut self, mut changed: impl FnMut(i64, &Candle)) {
         let first = self.bars.partition_point(|bar| bar.start < self.changed_since);
         for bar in self.bars.range_mut(first..).filter(|bar| bar.changed) {
@@ -179,12 +253,27 @@ impl Candles {
             changed(bar.start, &bar.candle);
         }
         self.changed_since = i64::MAX;
+        self.former = None;
     }
 
-    /// Hears the start of each bucket that fell out of retention since the last call, so that the
-    /// store forgets it, too; it may never have had a candle.
-    pub fn take_expired(&mut self, expired: impl FnMut(i64)) {
+    /// What the store is to forget because it fell out of retention since the last call: hears the
+    /// start of each bucket, where they are few (it may never have had a candle), and returns what
+    /// goes beside these.
+    pub fn take_expired(&mut self, expired: impl FnMut(i64)) -> Gone {
+        let retained = self.bars.back().map_or(i64::MIN, |newest| newest.start - self.span() + 1);
+        if self.gone == Gone::Nothing && self.expired.len() > NAMED {
+            self.gone = Gone::Before(retained);
+        }
+        match &mut self.gone {
+            Gone::Nothing => {}
+            Gone::Before(before) => {
+                *before = retained;
+                self.expired.retain(|start| *start >= retained);
+            }
+            Gone::All => self.expired.clear(),
+        }
         self.expired.drain(..).for_each(expired);
+        std::mem::take(&mut self.gone)
     }
 
     /// Forgets all but the hot candles. To be called when all changes are in the store.
@@ -217,22 +306,6 @@ impl Candles {
         {
             self.expired.push(oldest.start);
             self.bars.pop_front();
-        }
-    }
-
-    /// The newest candle was at `from` and is at `to`: what falls out of retention thereby and is
-    /// not here may be in the store.
-    fn expire_unknown(&mut self, from: Option<i64>, to: i64) {
-        let Some(from) = from.filter(|from| to > *from && self.known_from > i64::MIN) else {
-            return;
-        };
-        let interval = self.spec.interval.milliseconds();
-        // Nothing stored is older than the retention before `from`.
-        let mut start = from - self.span() + interval;
-        let last = (to - self.span()).min(from).min(self.known_from - interval);
-        while start <= last {
-            self.expired.push(start);
-            start += interval;
         }
     }
 }

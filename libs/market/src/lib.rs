@@ -12,7 +12,7 @@ mod symbol;
 mod trade;
 
 pub use candle::Candle;
-pub use candles::{CANDLES, CandleSpec, Candles, parse_candle_specs};
+pub use candles::{CANDLES, CandleSpec, Candles, Gone, parse_candle_specs};
 pub use interval::{Interval, IntervalError};
 pub use log::{AnotherLog, Place};
 pub use state::{DAY, Day, Latest, StateSpec, SymbolState};

@@ -5,6 +5,9 @@ use crate::{Candle, CandleSpec, Candles, Price, Sequence, Stamp, Trade, Volume};
 /// One UTC day, in milliseconds.
 pub const DAY: i64 = 86_400_000;
 
+/// How many records the recent trades of a symbol may span: as many as one batch can hold.
+const RECENT_SPAN: i64 = u32::MAX as i64;
+
 /// The latest trade of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Latest {
@@ -103,9 +106,15 @@ impl SymbolState {
         }
     }
 
-    /// Puts back a trade that was stored as recent, or adds one: oldest first.
+    /// Puts back a trade that was stored as recent, or adds one: oldest first. All that are kept
+    /// are within `RECENT_SPAN` of the last one.
     #[inline]
     pub fn remember(&mut self, sequence: Sequence, trade: Trade) {
+        let is_far =
+            |(oldest, _): &(Sequence, Trade)| sequence.offset - oldest.offset > RECENT_SPAN;
+        while self.recent.front().is_some_and(is_far) {
+            self.recent.pop_front();
+        }
         if self.recent.len() >= self.recent_bound {
             self.recent.pop_front();
         }

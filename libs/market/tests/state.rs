@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use market::{
-    Candle, CandleSpec, Candles, DAY, Interval, Price, Sequence, StateSpec, SymbolState, Trade,
-    Volume,
+    Candle, CandleSpec, Candles, DAY, Gone, Interval, Price, Sequence, StateSpec, SymbolState,
+    Trade, Volume,
 };
 use proptest::prelude::*;
 
@@ -125,15 +125,31 @@ fn take_all(state: &mut SymbolState) {
 /// What a store has of a symbol's candles: those of each interval, by start.
 type Stored = [BTreeMap<i64, Candle>; INTERVALS.len()];
 
-fn store(state: &mut SymbolState, stored: &mut Stored) {
-    for (candles, stored) in state.candles.iter_mut().zip(stored) {
-        candles.take_changes(|start, candle| {
-            stored.insert(start, *candle);
+/// Returns how many candles of each interval were named that are to be forgotten.
+fn store(state: &mut SymbolState, stored: &mut Stored) -> [usize; INTERVALS.len()] {
+    let mut named = [0; INTERVALS.len()];
+    for ((candles, stored), named) in state.candles.iter_mut().zip(stored).zip(&mut named) {
+        // The newest is apart from the others, and replaced each time.
+        stored.pop_last();
+        let mut changes = Vec::new();
+        let newest = candles.newest().map(|(start, candle)| (start, *candle));
+        let (newest, candle) = newest.expect("a trade was applied");
+        candles.take_closed(|start, candle| changes.push((start, *candle)));
+        let mut expired = Vec::new();
+        match candles.take_expired(|start| expired.push(start)) {
+            Gone::Nothing => {}
+            Gone::Before(before) => stored.retain(|start, _| *start >= before),
+            Gone::All => stored.clear(),
+        }
+        *named = expired.len();
+        stored.extend(changes);
+        expired.iter().for_each(|start| {
+            stored.remove(start);
         });
-        candles.take_expired(|start| {
-            stored.remove(&start);
-        });
+        assert!(stored.keys().all(|other| *other < newest));
+        stored.insert(newest, candle);
     }
+    named
 }
 
 fn candles_of(state: &SymbolState) -> Stored {
@@ -251,6 +267,43 @@ proptest! {
         prop_assert_eq!(&state.day, &whole.day);
         prop_assert!(state.recent().eq(whole.recent()));
     }
+}
+
+#[test]
+fn many_candles_that_expire_at_once_are_not_named() {
+    // Fifteen minutes of seconds; after a break of `minutes` the next trade.
+    let after_a_break = |minutes: i64, cold: bool| {
+        let mut state = SymbolState::new(&spec(900));
+        let mut stored = Stored::default();
+        for second in 1..900 {
+            state.apply(&trade(second * 1_000, 1.0, 1.0), place(second as usize));
+        }
+        store(&mut state, &mut stored);
+        if cold {
+            state.cool();
+        }
+        state.apply(&trade(900_000 + minutes * MINUTE, 2.0, 1.0), place(1_000));
+        let named = store(&mut state, &mut stored);
+        assert!(named[0] <= 1, "{named:?}");
+        stored[0].len()
+    };
+    for cold in [true, false] {
+        assert_eq!(after_a_break(0, cold), 900);
+        assert_eq!(after_a_break(5, cold), 600);
+        assert_eq!(after_a_break(14, cold), 60);
+        assert_eq!(after_a_break(60 * 24, cold), 1);
+    }
+}
+
+#[test]
+fn recent_trades_span_no_more_offsets_than_a_batch_can() {
+    let mut state = SymbolState::new(&spec(5));
+    let far = i64::from(u32::MAX) + 2;
+    for offset in [0, 1, 2, far] {
+        state.apply(&trade(1, 1.0, 1.0), Sequence::of_record(offset));
+    }
+    let kept: Vec<_> = state.recent().map(|(sequence, _)| sequence.offset).collect();
+    assert_eq!(kept, [2, far], "the same wherever the state was loaded between");
 }
 
 #[test]

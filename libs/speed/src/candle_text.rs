@@ -1,12 +1,14 @@
 //! A candle as a person reads it in Redis:
 //! `open high low close volume trades opened closed`, the last two as `time@offset.index`.
 
-use std::fmt::Write;
+use market::{Candle, Interval, Price, Sequence, Stamp};
 
-use market::{Candle, Price, Sequence, Stamp};
-
-pub(crate) fn encode_stamp(stamp: Stamp) -> String {
-    format!("{}@{}.{}", stamp.time, stamp.sequence.offset, stamp.sequence.index)
+pub(crate) fn push_stamp(stamp: Stamp, text: &mut String) {
+    push_number(stamp.time, text);
+    text.push('@');
+    push_number(stamp.sequence.offset, text);
+    text.push('.');
+    push_number(stamp.sequence.index, text);
 }
 
 pub(crate) fn parse_stamp(text: &str) -> Option<Stamp> {
@@ -16,27 +18,50 @@ pub(crate) fn parse_stamp(text: &str) -> Option<Stamp> {
     Some(Stamp { time: time.parse().ok()?, sequence })
 }
 
-/// Writes the candle's text to `text`, emptied first.
-pub(crate) fn encode(candle: &Candle, text: &mut String) {
-    text.clear();
+pub(crate) fn push_number(number: impl itoa::Integer, text: &mut String) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
+/// Appends the candle's text to `text`.
+pub(crate) fn push(candle: &Candle, text: &mut String) {
     let mut buffer = ryu::Buffer::new();
     for price in [candle.open, candle.high, candle.low, candle.close] {
         text.push_str(buffer.format_finite(price.get()));
         text.push(' ');
     }
     text.push_str(buffer.format_finite(candle.volume));
-    let Candle { trades, opened, closed, .. } = candle;
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        " {trades} {}@{}.{} {}@{}.{}",
-        opened.time,
-        opened.sequence.offset,
-        opened.sequence.index,
-        closed.time,
-        closed.sequence.offset,
-        closed.sequence.index
-    );
+    text.push(' ');
+    push_number(candle.trades, text);
+    text.push(' ');
+    push_stamp(candle.opened, text);
+    text.push(' ');
+    push_stamp(candle.closed, text);
+}
+
+/// Appends `start candle`: where a candle has no field of its own.
+pub(crate) fn push_started(start: i64, candle: &Candle, text: &mut String) {
+    push_number(start, text);
+    text.push(' ');
+    push(candle, text);
+}
+
+pub(crate) fn parse_started(text: &str) -> Option<(i64, Candle)> {
+    let (start, candle) = text.split_once(' ')?;
+    Some((start.parse().ok()?, parse(candle)?))
+}
+
+/// The newest candle of an interval among those of a price's field `candles`, which are
+/// `interval start candle`, separated by commas; `None` where there is none, an error where it is
+/// not what this program writes.
+pub(crate) fn newest(text: &str, interval: Interval) -> Result<Option<(i64, Candle)>, ()> {
+    let name = interval.to_string();
+    for part in text.split(", ").filter(|part| !part.is_empty()) {
+        let (of, candle) = part.split_once(' ').ok_or(())?;
+        if of == name {
+            return parse_started(candle).map(Some).ok_or(());
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) fn parse(text: &str) -> Option<Candle> {
@@ -78,13 +103,18 @@ mod tests {
         ) {
             let candle = Candle { open, high, low, close, volume, trades, opened, closed };
             let mut text = String::new();
-            encode(&candle, &mut text);
+            push(&candle, &mut text);
             prop_assert_eq!(parse(&text), Some(candle));
+            let text = format!("1s 7 {text}, 1m -60000 {text}");
+            let minute = newest(&text, Interval::MINUTE);
+            prop_assert_eq!(minute, Ok(Some((-60_000, candle))));
+            let hour = "1h".parse().expect("an interval");
+            prop_assert_eq!(newest(&text, hour), Ok(None));
         }
 
         #[test]
         fn any_text_is_a_candle_or_nothing(text in "[0-9a-zA-Z@. -]{0,60}") {
-            let _ = parse(&text);
+            let _ = (parse(&text), newest(&text, Interval::MINUTE));
         }
     }
 }

@@ -1,4 +1,4 @@
-#!lua name=gostocks_2
+#!lua name=gostocks_3
 
 -- What the processor writes to Redis, each as of a position in the log, and only if that is newer
 -- than the position stored: so replaying any part of the log, from two writers at once, leaves
@@ -23,50 +23,66 @@ local function call_with_all(command, key, args, first, last)
   end
 end
 
--- keys, from `key`: a symbol's price, recent trades, and candles of each interval.
--- args, from `at`: its position, the position that the writer comes from ('' for none), the 15
--- values of its price, its recent trades ('' for none), then for each interval the number of candle
--- arguments (start and candle in turn), the number of expired candles, those, and these.
--- Returns what is wrong, or nil; whether it was accepted; where the next arguments are.
-local function write_symbol(keys, key, intervals, args, at)
-  local position, base = args[at], args[at + 1]
-  local stored = redis.call('HGET', keys[key], 'position')
-  local accepted = not stored or stored < position
+-- Forgets the candles that start before a moment.
+local function forget_before(key, before)
+  local old = {}
+  for _, start in ipairs(redis.call('HKEYS', key)) do
+    if tonumber(start) < before then
+      old[#old + 1] = start
+    end
+  end
+  call_with_all('HDEL', key, old, 1, #old)
+end
+
+-- keys, from `key`: a symbol's price, recent trades, and candles of each interval that changes
+-- beside the newest candle; of all intervals where the writer comes from nowhere.
+-- args, from `at`: its position, the position that the writer comes from ('' for none), price, time,
+-- volume, time of receipt and place of its latest trade, its day, its newest candles, its recent
+-- trades ('' for none), the number of intervals whose keys there are, then for each of them the
+-- number of candle arguments (start and candle in turn), the number of expired candles, what else
+-- expired ('' for nothing, '*' for all that was there, else all before that start), those, and these.
+-- The position goes last, so that there is none without its candles, whatever goes wrong.
+-- Returns what is wrong, or nil; whether it was accepted; where the next arguments and keys are.
+local function write_symbol(keys, key, args, at)
+  local price, position, base = keys[key], args[at], args[at + 1]
+  local stored = redis.call('HGET', price, 'position')
   if base ~= '' and (not stored or stored < base) then
     return LOST
   end
-  local v = at + 2
-  if accepted then
-    if stored and string.sub(stored, 1, LOG) ~= string.sub(position, 1, LOG) then
-      -- Left by a writer that a rebuild overtook.
-      for other = key, key + 1 + intervals do
-        redis.call('DEL', keys[other])
-      end
-    end
-    redis.call('HSET', keys[key], 'position', position,
-      'price', args[v], 'timestamp', args[v + 1], 'volume', args[v + 2],
-      'received_at', args[v + 3], 'price_position', args[v + 4],
-      'day', args[v + 5], 'day_open', args[v + 6], 'day_high', args[v + 7],
-      'day_low', args[v + 8], 'day_close', args[v + 9], 'day_volume', args[v + 10],
-      'day_trades', args[v + 11], 'day_opened', args[v + 12], 'day_closed', args[v + 13],
-      'symbol', args[v + 14])
-    if args[v + 15] ~= '' then
-      redis.call('SET', keys[key + 1], args[v + 15])
-    else
-      redis.call('DEL', keys[key + 1])
+  local accepted = not stored or stored < position
+  local intervals = tonumber(args[at + 10])
+  if accepted and (not stored or string.sub(stored, 1, LOG) ~= string.sub(position, 1, LOG)) then
+    -- Left by a writer that a rebuild overtook, or by nobody that we know.
+    for other = key, key + 1 + intervals do
+      redis.call('UNLINK', keys[other])
     end
   end
-  v = v + 16
+  local v = at + 11
   for interval = key + 2, key + 1 + intervals do
-    local candles, expired = tonumber(args[v]), tonumber(args[v + 1])
-    local first = v + 2
+    local candles, expired, gone = tonumber(args[v]), tonumber(args[v + 1]), args[v + 2]
+    local first = v + 3
     if accepted then
+      if gone == '*' then
+        redis.call('UNLINK', keys[interval])
+      elseif gone ~= '' then
+        forget_before(keys[interval], tonumber(gone))
+      end
       call_with_all('HSET', keys[interval], args, first, first + candles - 1)
       call_with_all('HDEL', keys[interval], args, first + candles, first + candles + expired - 1)
     end
     v = first + candles + expired
   end
-  return nil, accepted, v
+  if accepted then
+    if args[at + 9] ~= '' then
+      redis.call('SET', keys[key + 1], args[at + 9])
+    else
+      redis.call('DEL', keys[key + 1])
+    end
+    redis.call('HSET', price, 'price', args[at + 2], 'timestamp', args[at + 3],
+      'volume', args[at + 4], 'received_at', args[at + 5], 'price_position', args[at + 6],
+      'day', args[at + 7], 'candles', args[at + 8], 'position', position)
+  end
+  return nil, accepted, v, key + 2 + intervals
 end
 
 -- keys, from `key`: a partition's stream and where it ends.
@@ -136,30 +152,29 @@ local function check_log(key, log)
 end
 
 -- A batch, on a single Redis.
--- KEYS: the log's key; 2 + I a symbol; 2 a stream.
--- ARGV: log id, number of intervals I, symbols S, streams T and places P; what `write_symbol`,
--- `append` and `write_places` expect of each.
+-- KEYS: the log's key; a symbol's; 2 a stream.
+-- ARGV: log id, number of symbols, streams and places; what `write_symbol`, `append` and
+-- `write_places` expect of each.
 -- Returns the indexes (from 0) of the symbols that were refused for an older position, and of the
 -- streams of which an entry overlaps, index and end in turn. The places are written only where
 -- there is none of these, since they say that everything before them is there.
 local function write(keys, args)
-  local log, intervals, symbols = args[1], tonumber(args[2]), tonumber(args[3])
-  local streams, places = tonumber(args[4]), tonumber(args[5])
+  local log, symbols = args[1], tonumber(args[2])
+  local streams, places = tonumber(args[3]), tonumber(args[4])
   local wrong, accepted, overlap = check_log(keys[1], log), nil, nil
   if wrong then
     return redis.error_reply(wrong)
   end
   local refused, overlaps = {}, {}
-  local at, key = 6, 2
+  local at, key = 5, 2
   for symbol = 0, symbols - 1 do
-    wrong, accepted, at = write_symbol(keys, key, intervals, args, at)
+    wrong, accepted, at, key = write_symbol(keys, key, args, at)
     if wrong then
       return redis.error_reply(wrong)
     end
     if not accepted then
       refused[#refused + 1] = symbol
     end
-    key = key + 2 + intervals
   end
   for stream = 0, streams - 1 do
     wrong, overlap, at = append(keys, key, log, args, at)
@@ -183,10 +198,10 @@ end
 
 -- The same in pieces, on a cluster, where each is in another slot.
 
--- KEYS: a symbol's. ARGV: number of intervals, then as `write_symbol` expects. Returns 1 where it
--- was accepted, 0 where Redis has a newer position.
+-- KEYS: a symbol's. ARGV: as `write_symbol` expects. Returns 1 where it was accepted, 0 where Redis
+-- has a newer position.
 local function symbol(keys, args)
-  local wrong, accepted = write_symbol(keys, 1, tonumber(args[1]), args, 2)
+  local wrong, accepted = write_symbol(keys, 1, args, 1)
   if wrong then
     return redis.error_reply(wrong)
   end
@@ -230,7 +245,8 @@ local function mark(keys, args)
 end
 
 -- KEYS: a symbol's. ARGV: of each interval its milliseconds and how many of the newest candles are
--- wanted, 0 for all. All as of one moment. The newest candle is the one of the latest trade.
+-- wanted, 0 for all. All as of one moment. The newest candle is the one of the latest trade, and
+-- stands among the price's fields.
 local function load(keys, args)
   local newest = tonumber(redis.call('HGET', keys[1], 'timestamp') or 0)
   local candles = {}
@@ -259,12 +275,12 @@ local function load(keys, args)
   return { redis.call('HGETALL', keys[1]), redis.call('GET', keys[2]), candles }
 end
 
--- KEYS: a stream. ARGV: the least id, how many. Returns ids and numbers of trades in turn.
+-- KEYS: a stream. ARGV: from where, how many. Returns ids and numbers of trades in turn.
 local function entries(keys, args)
   local found = {}
   for _, entry in ipairs(redis.call('XRANGE', keys[1], args[1], '+', 'COUNT', args[2])) do
     found[#found + 1] = entry[1]
-    found[#found + 1] = entry[2][6]
+    found[#found + 1] = tonumber(entry[2][6]) or 0
   end
   return found
 end
@@ -273,10 +289,10 @@ local function reads(name, callback)
   redis.register_function { function_name = name, callback = callback, flags = { 'no-writes' } }
 end
 
-redis.register_function('gostocks_write_2', write)
-redis.register_function('gostocks_symbol_2', symbol)
-redis.register_function('gostocks_stream_2', stream)
-redis.register_function('gostocks_places_2', places)
-redis.register_function('gostocks_mark_2', mark)
-reads('gostocks_load_2', load)
-reads('gostocks_entries_2', entries)
+redis.register_function('gostocks_write_3', write)
+redis.register_function('gostocks_symbol_3', symbol)
+redis.register_function('gostocks_stream_3', stream)
+redis.register_function('gostocks_places_3', places)
+redis.register_function('gostocks_mark_3', mark)
+reads('gostocks_load_3', load)
+reads('gostocks_entries_3', entries)

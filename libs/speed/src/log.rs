@@ -30,9 +30,18 @@ impl LogId {
         &self.0
     }
 
-    /// The position of a trade as one string of fixed width, which sorts as positions do.
-    pub(crate) fn position(&self, partition: i32, sequence: Sequence) -> String {
-        format!("{}:{partition:05}:{:019}:{:010}", self.0, sequence.offset, sequence.index)
+    /// Appends the position of a trade: of fixed width, so that it sorts as positions do.
+    pub(crate) fn push_position(&self, partition: i32, sequence: Sequence, text: &mut String) {
+        text.push_str(&self.0);
+        let mut buffer = itoa::Buffer::new();
+        let mut padded = |digits: &str, width: usize| {
+            text.push(':');
+            text.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
+            text.push_str(digits);
+        };
+        padded(buffer.format(partition), 5);
+        padded(buffer.format(sequence.offset), 19);
+        padded(buffer.format(sequence.index), 10);
     }
 }
 
@@ -45,7 +54,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// From what `LogId::position` gave.
+    /// From what `LogId::push_position` gave.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let log = LogId::parse(parts.next()?)?;
@@ -121,7 +130,13 @@ mod tests {
         let old = LogId::mint(None);
         let new = LogId::mint(Some(&old));
         assert!(new > old);
-        let at = |id: &LogId, offset, index| id.position(3, Sequence { offset, index });
+        let at = |id: &LogId, offset, index| {
+            let mut text = String::new();
+            id.push_position(3, Sequence { offset, index }, &mut text);
+            text
+        };
+        let text = format!("{}:00003:0000000000000000010:0000000007", old.as_str());
+        assert_eq!(at(&old, 10, 7), text);
         assert!(at(&old, 9, 0) < at(&old, 10, 0));
         assert!(at(&old, 10, 9) < at(&old, 10, 10));
         assert!(at(&old, i64::MAX, u32::MAX) < at(&new, 0, 0));

@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 
-use market::Symbol;
+use market::{Day, Symbol};
 
 use crate::fields::Fields;
 use crate::log::Position;
+use crate::stored_state;
 
 /// The latest trade of a symbol.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,11 +61,12 @@ fn price(symbol: &Symbol, fields: &Fields) -> Option<LatestPrice> {
 }
 
 fn day(fields: &Fields) -> Option<DayStats> {
+    let Day { start, candle } = stored_state::day(fields)?;
     Some(DayStats {
-        start_ms: fields.number("day")?,
-        open: fields.finite("day_open")?,
-        high: fields.finite("day_high")?,
-        low: fields.finite("day_low")?,
-        volume: fields.finite("day_volume")?,
+        start_ms: start,
+        open: candle.open.get(),
+        high: candle.high.get(),
+        low: candle.low.get(),
+        volume: candle.volume,
     })
 }

@@ -7,7 +7,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Cmd, FromRedisValue, RedisResult};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisResult};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -131,15 +131,24 @@ impl Reader {
         range: CandleRange,
     ) -> Result<Vec<(i64, Candle)>, ReadError> {
         let key = keys::candles(symbol.as_str(), interval);
-        let stored = self.stored_candles(&key, interval, range).await?;
+        let price_key = keys::price(symbol.as_str());
+        let (newest, stored) = self.stored_candles(&price_key, &key, interval, range).await?;
+        let newest = match newest {
+            Some(text) => candle_text::newest(&text, interval)
+                .map_err(|()| ReadError::Foreign { key: price_key })?,
+            None => None,
+        };
         let within = |start: i64| {
             range.from.is_none_or(|from| from <= start) && range.to.is_none_or(|to| start < to)
         };
-        let mut candles = Vec::with_capacity(stored.len());
-        for (start, text) in stored.into_iter().filter(|(start, _)| within(*start)) {
+        let mut candles = Vec::with_capacity(stored.len() + 1);
+        let is_newest = |start: i64| newest.is_some_and(|(newest, _)| newest == start);
+        let others = stored.into_iter().filter(|(start, _)| within(*start) && !is_newest(*start));
+        for (start, text) in others {
             let candle = candle_text::parse(&text);
             candles.push((start, candle.ok_or_else(|| ReadError::Foreign { key: key.clone() })?));
         }
+        candles.extend(newest.filter(|(start, _)| within(*start)));
         candles.sort_unstable_by_key(|(start, _)| *start);
         if range.from.is_some() {
             candles.truncate(range.limit);
@@ -149,33 +158,38 @@ impl Reader {
         Ok(candles)
     }
 
-    /// At least the candles of the range.
+    /// At least the candles of the range, and the symbol's newest ones, as of one moment.
     async fn stored_candles(
         &self,
+        price_key: &str,
         key: &str,
         interval: Interval,
         range: CandleRange,
-    ) -> Result<StoredCandles, Unavailable> {
+    ) -> Result<(Option<String>, StoredCandles), Unavailable> {
         let step = interval.milliseconds();
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().hget(price_key, "candles");
         if let (Some(from), Some(to)) = (range.from, range.to) {
             let first = interval.start(from);
             let count = to.saturating_sub(first).saturating_add(step - 1) / step;
             if count <= 0 {
-                return Ok(StoredCandles::new());
+                return Ok((None, StoredCandles::new()));
             }
             if count <= STARTS_AT_ONCE {
                 let starts = || (0..count).map(|number| first.saturating_add(number * step));
-                let mut command = redis::cmd("HMGET");
-                command.arg(key);
+                pipeline.cmd("HMGET").arg(key);
                 starts().for_each(|start| {
-                    command.arg(start);
+                    pipeline.arg(start);
                 });
-                let texts: Vec<Option<String>> = self.traced("HMGET", &command).await?;
+                let (newest, texts): (_, Vec<Option<String>>) =
+                    self.traced_together("HMGET", &pipeline).await?;
                 let found = starts().zip(texts);
-                return Ok(found.filter_map(|(start, text)| Some((start, text?))).collect());
+                let found = found.filter_map(|(start, text)| Some((start, text?)));
+                return Ok((newest, found.collect()));
             }
         }
-        self.traced("HGETALL", redis::cmd("HGETALL").arg(key)).await
+        pipeline.hgetall(key);
+        self.traced_together("HGETALL", &pipeline).await
     }
 
     /// The last trades of a symbol in the order of the log; `None` where there are none, or the
@@ -319,6 +333,27 @@ impl Reader {
     ) -> Result<T, Unavailable> {
         let span = span::of(operation);
         let answer = self.query(command).instrument(span.clone()).await;
+        answer.inspect_err(|error| span::fail(&span, error))
+    }
+
+    /// Commands on keys of one slot.
+    async fn traced_together<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        commands: &Pipeline,
+    ) -> Result<T, Unavailable> {
+        let span = span::of(operation);
+        let answer = self.within(async {
+            match &self.connection {
+                Connection::Single(connection) => {
+                    commands.query_async(&mut connection.clone()).await
+                }
+                Connection::Cluster(cluster) => {
+                    commands.query_async(&mut cluster.connection().await?).await
+                }
+            }
+        });
+        let answer = answer.instrument(span.clone()).await;
         answer.inspect_err(|error| span::fail(&span, error))
     }
 

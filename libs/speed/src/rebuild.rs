@@ -6,6 +6,8 @@ use crate::link::Link;
 use crate::log::{self, Log, LogId};
 use crate::{Unavailable, keys};
 
+/// Of the keys and of what stands in them. A Redis that was filled under another one is rebuilt.
+const LAYOUT: &str = "3";
 /// Stands before the log id while a rebuild deletes what was held.
 const REBUILDING: &str = "rebuilding:";
 
@@ -35,6 +37,15 @@ pub(crate) async fn follow(
 ) -> Result<Log, Refusal> {
     let key = keys::log(topic);
     let fresh = LogId::mint(None);
+    let mut layout = redis::cmd("HMGET");
+    layout.arg(&key).arg("id").arg("layout");
+    let stored: RedisResult<(Option<String>, Option<String>)> = link.query(&layout).await;
+    let (id, layout) = stored.map_err(|error| Refusal::Unavailable(address.unavailable(&error)))?;
+    if id.is_some() && layout.as_deref() != Some(LAYOUT) {
+        let layout = layout.map_or_else(|| "an older one".into(), |layout| format!("{layout:?}"));
+        let reason = format!("its keys are laid out in another way ({layout}, not {LAYOUT:?})");
+        return Err(Refusal::AnotherLog(log::another(topic, reason)));
+    }
     // Two processors that start at once agree on whose id came first.
     let mut pipeline = redis::pipe();
     pipeline
@@ -42,6 +53,8 @@ pub(crate) async fn follow(
         .hset_nx(&key, "id", fresh.as_str())
         .ignore()
         .hset_nx(&key, "partitions", partitions)
+        .ignore()
+        .hset_nx(&key, "layout", LAYOUT)
         .ignore()
         .hget(&key, "id")
         .hget(&key, "partitions");
@@ -84,6 +97,7 @@ pub(crate) async fn rebuild(
     pipeline
         .atomic()
         .del(&key)
+        .hset(&key, "layout", LAYOUT)
         .hset_multiple(&key, &[("id", closed.as_str()), ("partitions", &partitions)]);
     link.pipeline::<()>(&pipeline).await?;
     let forgotten = forget(link, address).await?;

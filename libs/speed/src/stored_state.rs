@@ -50,7 +50,7 @@ pub(crate) enum Loaded {
 /// All of it as of one moment.
 pub(crate) fn command(symbol: &str, spec: &StateSpec, load: Load) -> Cmd {
     let mut call = Cmd::new();
-    call.arg("FCALL_RO").arg("gostocks_load_2").arg(2 + spec.candles.len());
+    call.arg("FCALL_RO").arg("gostocks_load_3").arg(2 + spec.candles.len());
     call.arg(keys::price(symbol)).arg(keys::recent(symbol));
     for candles in &spec.candles {
         call.arg(keys::candles(symbol, candles.interval));
@@ -75,12 +75,14 @@ pub(crate) fn parse(stored: Stored, spec: &StateSpec, load: Load) -> Option<Load
     let latest = latest(&fields)?;
     state.latest = Some(latest);
     state.day = Some(day(&fields)?);
+    let newest = fields.text("candles")?;
     for ((spec, held), (count, stored)) in spec.candles.iter().zip(&mut state.candles).zip(&candles)
     {
-        if load == Load::Hot && *count > u64::from(spec.retain) {
+        let newest = candle_text::newest(newest, spec.interval).ok()?;
+        if load == Load::Hot && count + u64::from(newest.is_some()) > u64::from(spec.retain) {
             return Some(Loaded::TooMuch);
         }
-        *held = restore(*spec, stored, load, latest.stamp.time)?;
+        *held = restore(*spec, newest, stored, load, latest.stamp.time)?;
     }
     if let Some(recent) = recent.filter(|_| spec.recent > 0) {
         let batch = TickBatch::decode(&recent).ok()?;
@@ -89,14 +91,22 @@ pub(crate) fn parse(stored: Stored, spec: &StateSpec, load: Load) -> Option<Load
     Some(Loaded::State(position, state))
 }
 
-fn restore(spec: CandleSpec, stored: &StoredCandles, load: Load, time: i64) -> Option<Candles> {
+fn restore(
+    spec: CandleSpec,
+    newest: Option<(i64, Candle)>,
+    stored: &StoredCandles,
+    load: Load,
+    time: i64,
+) -> Option<Candles> {
     let mut candles = match load {
         Load::Hot => Candles::known_from(spec, spec.hot_from(time)),
         Load::All => Candles::new(spec),
     };
     // Newest first, so that a shorter retention than before restores nothing that it would drop.
-    let mut parsed = Vec::with_capacity(stored.len());
-    for (start, text) in stored {
+    let mut parsed = Vec::with_capacity(stored.len() + 1);
+    parsed.extend(newest);
+    let is_newest = |start: i64| newest.is_some_and(|(newest, _)| newest == start);
+    for (start, text) in stored.iter().filter(|(start, _)| !is_newest(**start)) {
         parsed.push((*start, candle_text::parse(text)?));
     }
     parsed.sort_unstable_by_key(|(start, _)| Reverse(*start));
@@ -113,18 +123,9 @@ fn latest(fields: &Fields) -> Option<Latest> {
     })
 }
 
-fn day(fields: &Fields) -> Option<Day> {
-    let candle = Candle {
-        open: fields.price("day_open")?,
-        high: fields.price("day_high")?,
-        low: fields.price("day_low")?,
-        close: fields.price("day_close")?,
-        volume: fields.finite("day_volume")?,
-        trades: fields.number("day_trades")?,
-        opened: stamp(fields, "day_opened")?,
-        closed: stamp(fields, "day_closed")?,
-    };
-    Some(Day { start: fields.number("day")?, candle })
+pub(crate) fn day(fields: &Fields) -> Option<Day> {
+    let (start, candle) = candle_text::parse_started(fields.text("day")?)?;
+    Some(Day { start, candle })
 }
 
 fn stamp(fields: &Fields, name: &str) -> Option<Stamp> {

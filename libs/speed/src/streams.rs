@@ -22,9 +22,12 @@ pub(crate) struct Streams {
 }
 
 #[derive(Debug, Default)]
-struct Stream {
+pub(crate) struct Stream {
     /// The last trade that is known to be there.
     end: Option<Sequence>,
+    /// The last trade that is counted in `parts`: before `end` where somebody else has appended
+    /// what was not read here yet.
+    counted: Option<Sequence>,
     /// The last trade of each part, and how many it has. Whoever appended them: a part of the log
     /// has the same trades, however it was cut.
     parts: VecDeque<(Sequence, u64)>,
@@ -42,9 +45,6 @@ struct Entry {
     bytes: Vec<u8>,
 }
 
-/// How far a stream goes, and how many trades there are up to where.
-pub(crate) type Known = (Option<Sequence>, Vec<(Sequence, u64)>);
-
 impl Streams {
     pub(crate) fn new(topic: &str, retain: u64) -> Self {
         Self { topic: topic.to_owned(), retain, partitions: BTreeMap::new() }
@@ -54,9 +54,17 @@ impl Streams {
         self.partitions.contains_key(&partition)
     }
 
-    pub(crate) fn know(&mut self, partition: i32, (end, entries): Known) {
-        let mut stream = Stream { end, packer: Packer::new(), ..Stream::default() };
-        entries.into_iter().for_each(|(last, trades)| stream.note(last, trades, self.retain));
+    /// One that ends there: its entries up to there are to be counted, then it is known.
+    pub(crate) fn ending_at(end: Option<Sequence>) -> Stream {
+        Stream { end, counted: end, packer: Packer::new(), ..Stream::default() }
+    }
+
+    /// It has an entry of so many trades, the last of them there; in the order of the log.
+    pub(crate) fn count(&self, stream: &mut Stream, last: Sequence, trades: u64) {
+        stream.note(last, trades, self.retain);
+    }
+
+    pub(crate) fn know(&mut self, partition: i32, stream: Stream) {
         self.partitions.insert(partition, stream);
     }
 
@@ -83,6 +91,9 @@ impl Streams {
         let Some(stream) = self.partitions.get_mut(&partition) else { return };
         if stream.end < Some(sequence) {
             stream.push(number, symbol, sequence, trade);
+        } else if stream.counted < Some(sequence) {
+            stream.counted = Some(sequence);
+            stream.note(sequence, 1, self.retain);
         }
     }
 
@@ -118,7 +129,7 @@ impl Streams {
     pub(crate) fn appended(&mut self, partition: i32) {
         if let Some(stream) = self.partitions.get_mut(&partition) {
             for entry in std::mem::take(&mut stream.pending) {
-                stream.end = Some(entry.last);
+                (stream.end, stream.counted) = (Some(entry.last), Some(entry.last));
                 stream.note(entry.last, entry.trades, self.retain);
             }
         }
@@ -129,17 +140,17 @@ impl Streams {
     pub(crate) fn overtaken(&mut self, partition: i32, end: &str) -> Option<()> {
         let end = entry::parse_id(end)?;
         let stream = self.partitions.get_mut(&partition)?;
-        let mut there = 0;
+        let (mut there, mut last) = (0, stream.counted);
         for entry in std::mem::take(&mut stream.pending) {
             if entry.last <= end {
-                there += entry.trades;
+                (there, last) = (there + entry.trades, Some(entry.last));
                 continue;
             }
             let batch = TickBatch::decode(&entry.bytes).ok()?;
             let names: Vec<&str> = batch.symbols().collect();
             for packed in batch.trades() {
                 if packed.sequence <= end {
-                    there += 1;
+                    (there, last) = (there + 1, Some(packed.sequence));
                 } else {
                     let name = names[packed.symbol];
                     stream.push(packed.symbol as u32, name, packed.sequence, &packed.trade);
@@ -147,8 +158,10 @@ impl Streams {
             }
             stream.pack();
         }
-        stream.end = Some(end);
-        stream.note(end, there, self.retain);
+        (stream.end, stream.counted) = (Some(end), last);
+        if let Some(last) = last.filter(|_| there > 0) {
+            stream.note(last, there, self.retain);
+        }
         Some(())
     }
 }
@@ -215,7 +228,7 @@ mod tests {
 
     fn streams(retain: u64) -> Streams {
         let mut streams = Streams::new("t", retain);
-        streams.know(0, (None, Vec::new()));
+        streams.know(0, Streams::ending_at(None));
         streams
     }
 
@@ -251,6 +264,20 @@ mod tests {
         assert_eq!(streams.partitions[&0].trades, 5_000);
         push(&mut streams, 4_000..5_001);
         assert_eq!(pending(&streams), [(5_000, 5_000, 1)], "what is there is not sent again");
+    }
+
+    #[test]
+    fn what_somebody_else_has_appended_ahead_counts_when_it_is_read() {
+        let mut streams = streams(1_000_000);
+        push(&mut streams, 0..5_000);
+        streams.overtaken(0, &fixed(Sequence::of_record(8_999))).expect("a place");
+        assert_eq!(pending(&streams), []);
+        assert_eq!(streams.partitions[&0].trades, 5_000, "the rest was not read yet");
+        push(&mut streams, 4_000..9_001);
+        assert_eq!(pending(&streams), [(9_000, 9_000, 1)]);
+        assert_eq!(streams.partitions[&0].trades, 9_000, "each once");
+        push(&mut streams, 0..9_001);
+        assert_eq!(streams.partitions[&0].trades, 9_000);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use market::{Candle, Day, StateSpec};
+use market::{Candle, Gone, StateSpec};
 use redis::Cmd;
 use wire::batch::Packer;
 
@@ -16,47 +16,96 @@ pub(crate) struct SymbolText {
     expired: Vec<i64>,
 }
 
+/// Which of a symbol's candles are written beside the newest ones: the keys and the arguments have
+/// the same. All of them where the writer comes from nowhere: what is there is forgotten first.
+fn is_written(write: &SymbolWrite<'_>, interval: usize) -> bool {
+    write.base.is_none() || write.state.candles[interval].has_changes()
+}
+
+fn written(write: &SymbolWrite<'_>) -> usize {
+    (0..write.state.candles.len()).filter(|interval| is_written(write, *interval)).count()
+}
+
 impl SymbolText {
-    #[allow(clippy::unused_self)] // Beside `arguments`.
-    pub(crate) fn keys(&self, spec: &StateSpec, symbol: &str, call: &mut Cmd) {
-        call.arg(keys::price(symbol)).arg(keys::recent(symbol));
-        for candles in &spec.candles {
-            call.arg(keys::candles(symbol, candles.interval));
+    /// How many keys `keys` gives.
+    pub(crate) fn key_count(write: &SymbolWrite<'_>) -> usize {
+        2 + written(write)
+    }
+
+    /// Before `arguments`, which takes the changes.
+    pub(crate) fn keys(spec: &StateSpec, write: &SymbolWrite<'_>, call: &mut Cmd) {
+        call.arg(keys::price(write.symbol)).arg(keys::recent(write.symbol));
+        for (number, candles) in spec.candles.iter().enumerate() {
+            if is_written(write, number) {
+                call.arg(keys::candles(write.symbol, candles.interval));
+            }
         }
     }
 
-    pub(crate) fn arguments(&mut self, log: &LogId, write: &mut SymbolWrite<'_>, call: &mut Cmd) {
+    /// `intervals` are the names of the candles' intervals.
+    pub(crate) fn arguments(
+        &mut self,
+        log: &LogId,
+        intervals: &[String],
+        write: &mut SymbolWrite<'_>,
+        call: &mut Cmd,
+    ) {
+        let count = written(write);
         let state = &mut *write.state;
         let (Some(as_of), Some(latest), Some(day)) = (state.as_of, state.latest, state.day) else {
             unreachable!("a state is written only after a trade");
         };
-        let base = write.base.map(|base| log.position(write.partition, base));
-        call.arg(log.position(write.partition, as_of)).arg(base.unwrap_or_default());
+        let Self { packer, recent, candles, expired, text } = self;
+        text.clear();
+        log.push_position(write.partition, as_of, text);
+        let end = text.len();
+        if let Some(base) = write.base {
+            log.push_position(write.partition, base, text);
+        }
+        call.arg(&text[..end]).arg(&text[end..]);
         call.arg(latest.price.get()).arg(latest.stamp.time).arg(latest.volume.get());
-        call.arg(latest.received_at).arg(candle_text::encode_stamp(latest.stamp));
-        let Day { start, candle } = day;
-        call.arg(start).arg(candle.open.get()).arg(candle.high.get()).arg(candle.low.get());
-        call.arg(candle.close.get()).arg(candle.volume).arg(candle.trades);
-        call.arg(candle_text::encode_stamp(candle.opened));
-        call.arg(candle_text::encode_stamp(candle.closed));
-        call.arg(write.symbol);
-        self.recent.clear();
+        call.arg(latest.received_at);
+        text.clear();
+        candle_text::push_stamp(latest.stamp, text);
+        call.arg(&**text);
+        text.clear();
+        candle_text::push_started(day.start, &day.candle, text);
+        call.arg(&**text);
+        text.clear();
+        for (interval, name) in state.candles.iter().zip(intervals) {
+            let Some((start, candle)) = interval.newest() else { continue };
+            text.push_str(if text.is_empty() { "" } else { ", " });
+            text.push_str(name);
+            text.push(' ');
+            candle_text::push_started(start, candle, text);
+        }
+        call.arg(&**text);
+        recent.clear();
         for (sequence, trade) in state.recent() {
-            self.packer.push(0, write.symbol, *sequence, trade);
+            packer.push(0, write.symbol, *sequence, trade);
         }
-        if !self.packer.is_empty() {
-            self.packer.encode(&mut self.recent);
+        if !packer.is_empty() {
+            packer.encode(recent);
         }
-        call.arg(&*self.recent);
-        let Self { candles, expired, text, .. } = self;
+        call.arg(&**recent).arg(count);
         for interval in &mut state.candles {
+            let is_written = write.base.is_none() || interval.has_changes();
             candles.clear();
             expired.clear();
-            interval.take_changes(|start, candle| candles.push((start, *candle)));
-            interval.take_expired(|start| expired.push(start));
+            interval.take_closed(|start, candle| candles.push((start, *candle)));
+            let gone = interval.take_expired(|start| expired.push(start));
+            if !is_written {
+                continue;
+            }
             call.arg(2 * candles.len()).arg(expired.len());
+            match gone {
+                Gone::Nothing => call.arg(""),
+                Gone::Before(start) => call.arg(start),
+                Gone::All => call.arg("*"),
+            };
             for (start, candle) in &*candles {
-                candle_text::encode(candle, text);
+                text.clear();
+                candle_text::push(candle, text);
                 call.arg(start).arg(&**text);
             }
             for start in &*expired {

@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,8 @@ impl Tail {
         cursors: &[Option<Sequence>],
     ) -> Self {
         let (sender, entries) = mpsc::channel(ENTRIES_IN_FLIGHT);
-        let cursors: Vec<(i32, Option<Sequence>)> = (0..).zip(cursors.iter().copied()).collect();
+        let id = |cursor: &Option<Sequence>| cursor.map_or_else(|| "0-0".to_owned(), entry::id);
+        let cursors: Vec<(i32, String)> = (0..).zip(cursors.iter().map(id)).collect();
         let together = if address.is_cluster() { 1 } else { cursors.len().max(1) };
         let mut readers = JoinSet::new();
         for cursors in cursors.chunks(together) {
@@ -99,7 +101,8 @@ struct StreamReader {
     address: Address,
     topic: String,
     log: LogId,
-    cursors: Vec<(i32, Option<Sequence>)>,
+    /// Of each partition the id of the last entry that was read, whoever wrote it.
+    cursors: Vec<(i32, String)>,
     sender: mpsc::Sender<Result<StreamEntry, TailError>>,
 }
 
@@ -145,20 +148,29 @@ impl StreamReader {
                 .query_async(&mut connection)
                 .await
                 .map_err(|error| failed(&self.address, error))?;
+            let mut is_former = false;
             for (key, stored) in answer.unwrap_or_default() {
                 let Some(at) = keys.get(&key) else { continue };
                 for stored in &stored {
-                    let Some(entry) = self.entry(*at, &key, stored) else { continue };
+                    let Some(entry) = self.entry(*at, &key, stored) else {
+                        is_former = true;
+                        continue;
+                    };
                     let is_another = matches!(entry, Err(TailError::AnotherLog));
                     if self.sender.send(entry).await.is_err() || is_another {
                         return Ok(Ended);
                     }
                 }
             }
+            if is_former {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 
-    /// `None` where it holds nothing after the cursor.
+    /// `None` where it is of a former log: a writer that has not noticed yet left it on a cluster.
+    /// The whole stream is, and goes with the first entry of this log, whose ids begin anew: the
+    /// cursor stays.
     fn entry(
         &mut self,
         at: usize,
@@ -167,15 +179,13 @@ impl StreamReader {
     ) -> Option<Result<StreamEntry, TailError>> {
         let (partition, cursor) = &mut self.cursors[at];
         let foreign = || TailError::Foreign { key: key.to_owned() };
-        let Some(entry) = entry::parse(*partition, stored) else {
-            *cursor = entry::parse_id(&stored.0).max(*cursor);
-            return Some(Err(foreign()));
-        };
-        if entry.log != self.log {
-            return Some(Err(TailError::AnotherLog));
+        let entry = entry::parse(*partition, stored);
+        match entry.as_ref().map(|entry| entry.log.cmp(&self.log)) {
+            Some(Ordering::Less) => return None,
+            Some(Ordering::Greater) => return Some(Err(TailError::AnotherLog)),
+            Some(Ordering::Equal) | None => cursor.clone_from(&stored.0),
         }
-        *cursor = Some(entry.last());
-        Some(Ok(entry))
+        Some(entry.ok_or_else(foreign))
     }
 
     fn command(&self) -> Cmd {
@@ -186,7 +196,7 @@ impl StreamReader {
             command.arg(keys::stream(&self.topic, *partition));
         }
         for (_, cursor) in &self.cursors {
-            command.arg(cursor.map_or_else(|| "0-0".to_owned(), entry::id));
+            command.arg(cursor);
         }
         command
     }

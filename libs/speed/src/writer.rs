@@ -11,7 +11,7 @@ use crate::link::Link;
 use crate::log::{self, Log};
 use crate::rebuild;
 use crate::stored_state::{self, Load};
-use crate::streams::{Known, Streams};
+use crate::streams::{Stream, Streams};
 use crate::symbol_text::SymbolText;
 use crate::{Unavailable, keys, span};
 
@@ -44,11 +44,14 @@ pub struct Writer {
     address: Address,
     log: Log,
     state: StateSpec,
+    /// The names of its intervals.
+    intervals: Vec<String>,
     streams: Streams,
     /// Of a cluster, a key on each master that says how far that master has everything. A replica
     /// that takes over may lack the last writes to the master before it, and lacks their mark then.
     marks: Vec<String>,
-    /// What was told of each partition.
+    /// How far each partition was followed, as Redis was told or has told: it has as much, or has
+    /// lost it.
     places: HashMap<i32, Place>,
     text: SymbolText,
 }
@@ -69,6 +72,10 @@ pub struct SymbolWrite<'a> {
     pub base: Option<Sequence>,
     pub state: &'a mut SymbolState,
 }
+
+/// Which symbols of a call were refused, and where the streams end that somebody else has appended
+/// to.
+type Answer = (Vec<usize>, Vec<(usize, String)>);
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -97,11 +104,13 @@ impl Writer {
         };
         let (link, marks) = opened.await.map_err(|error| address.unavailable(&error))?;
         let log = rebuild::follow(&link, &address, &topic, partitions).await?;
+        let intervals = state.candles.iter().map(|spec| spec.interval.to_string()).collect();
         Ok(Self {
             link,
             address,
             log,
             state,
+            intervals,
             streams: Streams::new(&topic, stream_trades),
             marks,
             places: HashMap::new(),
@@ -241,26 +250,29 @@ impl Writer {
         Ok(())
     }
 
-    async fn known_stream(&self, partition: i32) -> RedisResult<Known> {
-        let [stream, end] = self.streams.keys(partition);
+    async fn known_stream(&self, partition: i32) -> RedisResult<Stream> {
+        let [key, end] = self.streams.keys(partition);
         let mut command = redis::cmd("HMGET");
         command.arg(end).arg("log").arg("last");
         let (of, last): (Option<String>, Option<String>) = self.link.query(&command).await?;
         let last = last.filter(|_| of.as_deref() == Some(self.log.id.as_str()));
         let Some(end) = last.as_deref().and_then(entry::parse_id) else {
-            return Ok((None, Vec::new()));
+            return Ok(Streams::ending_at(None));
         };
-        let (mut entries, mut from) = (Vec::new(), "-".to_owned());
+        let mut stream = Streams::ending_at(Some(end));
+        let mut from = "-".to_owned();
         loop {
             let mut call = redis::cmd("FCALL_RO");
-            call.arg("gostocks_entries_2").arg(1).arg(&stream).arg(&from).arg(ENTRIES_A_COUNT);
+            call.arg("gostocks_entries_3").arg(1).arg(&key).arg(&from).arg(ENTRIES_A_COUNT);
             let found: Vec<(String, u64)> = self.link.query(&call).await?;
-            let count = found.len();
-            let found = found.into_iter();
-            entries.extend(found.filter_map(|(id, trades)| Some((entry::parse_id(&id)?, trades))));
-            match entries.last() {
-                Some((last, _)) if count == ENTRIES_A_COUNT => from = entry::id_after(*last),
-                _ => return Ok((Some(end), entries)),
+            let sequences = found.iter().filter_map(|(id, it)| Some((entry::parse_id(id)?, *it)));
+            // What is past the end was appended meanwhile: it counts when it is read.
+            for (last, trades) in sequences.filter(|(last, _)| *last <= end) {
+                self.streams.count(&mut stream, last, trades);
+            }
+            match found.last() {
+                Some((last, _)) if found.len() == ENTRIES_A_COUNT => from = format!("({last}"),
+                _ => return Ok(stream),
             }
         }
     }
@@ -301,8 +313,19 @@ impl Writer {
             Link::Cluster(_) => self.write_cluster(writes, places, &mut written).await,
         };
         result.map_err(|error| self.unavailable(&error))?;
-        self.places.extend(places.iter().copied());
+        self.told(places.iter().copied());
         Ok(written)
+    }
+
+    /// Redis has followed partitions up to there, as `places` of this writer has found: what has
+    /// less from now on has lost something.
+    pub fn told(&mut self, places: impl IntoIterator<Item = (i32, Place)>) {
+        for (partition, place) in places {
+            let told = self.places.entry(partition).or_insert(place);
+            if told.offset < place.offset {
+                *told = place;
+            }
+        }
     }
 
     async fn write_single(
@@ -311,26 +334,22 @@ impl Writer {
         places: &[(i32, Place)],
         written: &mut Written,
     ) -> RedisResult<()> {
+        let last = (writes.len().saturating_sub(1)) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
+        let (first, mut writes) = writes.split_at_mut(last);
+        let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(some, &[], &[]).0);
+        let calls: Vec<Cmd> = calls.collect();
+        // Streams and places say that the symbols are there: not before all of them have answered.
+        for (number, (refused, _)) in self.answers(calls).await?.into_iter().enumerate() {
+            let start = number * SYMBOLS_A_CALL;
+            written.refused.extend(refused.into_iter().map(|index| start + index));
+        }
         let mut streams = self.streams.pack();
-        let mut from = 0;
         loop {
-            let mut calls = Vec::new();
-            let mut starts = Vec::new();
-            while from + SYMBOLS_A_CALL < writes.len() {
-                starts.push(from);
-                let some = &mut writes[from..from + SYMBOLS_A_CALL];
-                calls.push(self.call(some, &[], &[]).0);
-                from += SYMBOLS_A_CALL;
-            }
-            starts.push(from);
-            let (call, appended) = self.call(&mut writes[from..], &streams, places);
-            from = writes.len();
-            calls.push(call);
-            let answers = self.link.all::<(Vec<usize>, Vec<(usize, String)>)>(calls);
-            let answers = answers.instrument(span::of("FCALL")).await?;
+            let (call, appended) = self.call(writes, &streams, places);
+            writes = &mut [];
             let mut overtaken = Vec::new();
-            for (start, (refused, overlaps)) in starts.into_iter().zip(answers) {
-                written.refused.extend(refused.into_iter().map(|index| start + index));
+            for (refused, overlaps) in self.answers(vec![call]).await? {
+                written.refused.extend(refused.into_iter().map(|index| last + index));
                 overtaken.extend(overlaps);
             }
             for (index, partition) in streams.iter().enumerate() {
@@ -350,6 +369,10 @@ impl Writer {
         }
     }
 
+    async fn answers(&self, calls: Vec<Cmd>) -> RedisResult<Vec<Answer>> {
+        self.link.all(calls).instrument(span::of("FCALL")).await
+    }
+
     /// A call of the function, and how many entries and trades it appends to each stream.
     fn call(
         &mut self,
@@ -358,19 +381,19 @@ impl Writer {
         places: &[(i32, Place)],
     ) -> (Cmd, Vec<(u64, u64)>) {
         let mut call = Cmd::new();
-        let a_symbol = 2 + self.state.candles.len();
-        let keys = 1 + a_symbol * writes.len() + 2 * streams.len();
-        call.arg("FCALL").arg("gostocks_write_2").arg(keys).arg(keys::log(&self.log.topic));
+        let symbols: usize = writes.iter().map(SymbolText::key_count).sum();
+        let keys = 1 + symbols + 2 * streams.len();
+        call.arg("FCALL").arg("gostocks_write_3").arg(keys).arg(keys::log(&self.log.topic));
         for write in writes.iter() {
-            self.text.keys(&self.state, write.symbol, &mut call);
+            SymbolText::keys(&self.state, write, &mut call);
         }
         for partition in streams {
             call.arg(&self.streams.keys(*partition));
         }
-        call.arg(self.log.id.as_str()).arg(self.state.candles.len()).arg(writes.len());
+        call.arg(self.log.id.as_str()).arg(writes.len());
         call.arg(streams.len()).arg(places.len());
         for write in writes {
-            self.text.arguments(&self.log.id, write, &mut call);
+            self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
         }
         let appended =
             streams.iter().map(|partition| self.streams.arguments(*partition, &mut call));
@@ -403,10 +426,9 @@ impl Writer {
         let mut calls = Vec::with_capacity(writes.len());
         for write in writes.iter_mut() {
             let mut call = Cmd::new();
-            call.arg("FCALL").arg("gostocks_symbol_2").arg(2 + self.state.candles.len());
-            self.text.keys(&self.state, write.symbol, &mut call);
-            call.arg(self.state.candles.len());
-            self.text.arguments(&self.log.id, write, &mut call);
+            call.arg("FCALL").arg("gostocks_symbol_3").arg(SymbolText::key_count(write));
+            SymbolText::keys(&self.state, write, &mut call);
+            self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
             calls.push(call);
         }
         let accepted = self.link.all::<bool>(calls).instrument(span::of("FCALL")).await?;
@@ -418,7 +440,7 @@ impl Writer {
             let mut appended = Vec::new();
             for partition in &streams {
                 let mut call = Cmd::new();
-                call.arg("FCALL").arg("gostocks_stream_2").arg(2);
+                call.arg("FCALL").arg("gostocks_stream_3").arg(2);
                 call.arg(&self.streams.keys(*partition)).arg(self.log.id.as_str());
                 appended.push(self.streams.arguments(*partition, &mut call));
                 calls.push(call);
@@ -436,8 +458,8 @@ impl Writer {
             streams = self.streams.pack();
         }
         let log = keys::log(&self.log.topic);
-        let log = ("gostocks_places_2", log.as_str());
-        let marks = self.marks.iter().map(|mark| ("gostocks_mark_2", mark.as_str()));
+        let log = ("gostocks_places_3", log.as_str());
+        let marks = self.marks.iter().map(|mark| ("gostocks_mark_3", mark.as_str()));
         let calls = [log].into_iter().chain(marks).map(|(function, key)| {
             let mut call = Cmd::new();
             call.arg("FCALL").arg(function).arg(1).arg(key);

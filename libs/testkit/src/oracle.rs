@@ -313,19 +313,33 @@ fn stored_symbol(
     connection: &mut Connection,
     symbol: &str,
 ) -> Result<Option<SymbolView>, RedisError> {
-    let mut hash = |key: &str| -> Result<BTreeMap<String, String>, RedisError> {
-        redis::cmd("HGETALL").arg(key).query(connection)
-    };
-    let price = hash(&format!("price:{{{symbol}}}"))?;
+    // As of one moment: candles go from one key to another.
+    let mut pipeline = redis::pipe();
+    pipeline.atomic().hgetall(format!("price:{{{symbol}}}"));
+    pipeline.get(format!("recent:{{{symbol}}}"));
+    for (interval, ..) in CANDLES {
+        pipeline.hgetall(format!("candles:{{{symbol}}}:{interval}"));
+    }
+    let mut answers = pipeline.query::<Vec<redis::Value>>(connection)?.into_iter();
+    let mut next = || answers.next().expect("an answer to each");
+    let price: BTreeMap<String, String> = redis::from_redis_value(next())?;
+    let recent: Option<Vec<u8>> = redis::from_redis_value(next())?;
     let mut candles = BTreeMap::new();
     for (interval, ..) in CANDLES {
-        let bars = hash(&format!("candles:{{{symbol}}}:{interval}"))?;
+        let bars: BTreeMap<String, String> = redis::from_redis_value(next())?;
         let bars =
             bars.iter().map(|(start, text)| (start.parse().expect("milliseconds"), bar_of(text)));
-        candles.insert(interval.to_owned(), bars.collect());
+        candles.insert(interval.to_owned(), bars.collect::<BTreeMap<i64, Bar>>());
     }
-    let recent: Option<Vec<u8>> =
-        redis::cmd("GET").arg(format!("recent:{{{symbol}}}")).query(connection)?;
+    // The newest ones stand beside the price: `interval start candle`, separated by commas.
+    for newest in price.get("candles").iter().flat_map(|candles| candles.split(", ")) {
+        let (interval, started) = newest.split_once(' ').expect("an interval");
+        let (start, bar) = started_bar(started);
+        let bars = candles.get_mut(interval);
+        if let Some(other) = bars.and_then(|bars| bars.insert(start, bar)) {
+            panic!("{symbol}, {interval} from {start}: {other:?} stands beside the newest candle");
+        }
+    }
     Ok((!price.is_empty()).then(|| view_of(symbol, &price, candles, recent.as_deref())))
 }
 
@@ -336,6 +350,7 @@ fn view_of(
     recent: Option<&[u8]>,
 ) -> SymbolView {
     let number = |field: &str| price[field].parse().expect("a number");
+    let (day, day_bar) = started_bar(&price["day"]);
     let recent = recent.map(|bytes| TickBatch::decode(bytes).expect("a batch"));
     if let Some(batch) = &recent {
         assert!(batch.symbols().eq([symbol]), "the recent trades of {symbol} are its own");
@@ -344,15 +359,8 @@ fn view_of(
         price: number("price"),
         timestamp: price["timestamp"].parse().expect("milliseconds"),
         volume: number("volume"),
-        day: price["day"].parse().expect("milliseconds"),
-        day_bar: Bar {
-            open: number("day_open"),
-            high: number("day_high"),
-            low: number("day_low"),
-            close: number("day_close"),
-            volume: number("day_volume"),
-            trades: price["day_trades"].parse().expect("a count"),
-        },
+        day,
+        day_bar,
         candles,
         recent: recent
             .iter()
@@ -363,6 +371,11 @@ fn view_of(
             })
             .collect(),
     }
+}
+
+fn started_bar(text: &str) -> (i64, Bar) {
+    let (start, bar) = text.split_once(' ').expect("a start");
+    (start.parse().expect("milliseconds"), bar_of(bar))
 }
 
 fn bar_of(text: &str) -> Bar {

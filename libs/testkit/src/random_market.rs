@@ -6,6 +6,10 @@ use rpc::market::v1::StockTick;
 /// 2021-01-08 00:00 UTC, less two hours: the trades run over the end of a day.
 const BEGIN: i64 = 1_610_064_000_000 - 2 * 3_600_000;
 
+/// By how much trades are late, in milliseconds, if they are: within what a processor keeps in
+/// memory, within the retention of some candles, and past it.
+const LATE: [i64; 4] = [90_000, 600_000, 5 * 3_600_000, 30 * 3_600_000];
+
 /// Records of a market of forty symbols, the same for the same seed: several trades a record, late
 /// ones and ones of equal time among them. Prices are from 0.01 to 100.
 #[derive(Debug)]
@@ -24,12 +28,16 @@ impl RandomMarket {
         (0..count).map(|_| self.record()).collect()
     }
 
+    fn late(&mut self) -> i64 {
+        LATE[self.random.random_range(0..LATE.len())]
+    }
+
     fn record(&mut self) -> (String, Vec<u8>) {
         let symbol = format!("SYMBOL:{}", self.random.random_range(0..40));
         let mut tick = StockTick { symbol: symbol.clone(), ..StockTick::default() };
         for _ in 0..self.random.random_range(1..6) {
             self.clock += self.random.random_range(0..900);
-            let late = if self.random.random_bool(0.1) { 90_000 } else { 0 };
+            let late = if self.random.random_bool(0.1) { self.late() } else { 0 };
             tick.prices.push(f64::from(self.random.random_range(1..10_000)) / 100.0);
             tick.timestamps.push(self.clock - late);
             tick.volumes.push(f64::from(self.random.random_range(0..1_000)) / 64.0);
