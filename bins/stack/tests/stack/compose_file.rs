@@ -32,7 +32,7 @@ fn services(text: &str) -> BTreeSet<&str> {
 fn everything_is_published_on_localhost_only() {
     let text = compose();
     let ports = quoted(&text, "ports:");
-    assert_eq!(ports.len(), 8, "{ports:?}");
+    assert_eq!(ports.len(), 9, "{ports:?}");
     for port in ports {
         assert!(port.starts_with("127.0.0.1:"), "{port}");
     }
