@@ -176,6 +176,11 @@ fn every_query_has_an_answer_from_a_stack_under_load() {
     let status = stack.status();
     let address = |name: &str| status[name]["address"].as_str().expect("an address").to_owned();
     let (prometheus, gateway) = (address("prometheus"), address("gateway"));
+    // It ends with the gateway, at the latest.
+    let mut client = Command::new("curl")
+        .args(["-sN", "-o", "/dev/null", &format!("http://{gateway}/stream?symbols=AAPL")])
+        .spawn()
+        .expect("curl");
     let mut waiting: BTreeMap<String, String> = boards()
         .iter()
         .flat_map(|board| {
@@ -198,6 +203,8 @@ fn every_query_has_an_answer_from_a_stack_under_load() {
         });
         waiting.is_empty().then_some(())
     });
+    client.kill().expect("it still follows");
+    client.wait().expect("it has ended");
     assert!(answered.is_some(), "without an answer: {waiting:#?}");
     table.sort();
     // For the table that a release note shows.
@@ -215,7 +222,8 @@ fn fill_in(query: &str) -> String {
 
 /// What a user does: looks at a price, makes an alert that fires at once, lists, and errs.
 fn make_calls(gateway: &str) {
-    for path in ["/price/AAPL", "/price/NOPE", "/alerts?user_id=1"] {
+    let paths = ["/price/AAPL", "/price/NOPE", "/candles/AAPL", "/ticks/AAPL", "/alerts?user_id=1"];
+    for path in paths {
         http::get(gateway, path).expect("an answer");
     }
     let wish = json!({"user_id": 1, "symbol": "AAPL", "target_price": 1.0, "condition": "ABOVE"});
