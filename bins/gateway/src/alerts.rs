@@ -2,6 +2,7 @@ mod refusal;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -51,6 +52,8 @@ pub struct Alerts {
     /// In the order of [`Method::ALL`].
     seconds: [Histogram; Method::ALL.len()],
     log: Sparingly,
+    /// As it said of its health a moment ago.
+    answers: AtomicBool,
 }
 
 impl Alerts {
@@ -74,6 +77,7 @@ impl Alerts {
             timeout,
             seconds: Method::ALL.map(seconds),
             log: Sparingly::default(),
+            answers: AtomicBool::new(false),
         })
     }
 
@@ -81,7 +85,9 @@ impl Alerts {
     pub(crate) async fn watch(self: Arc<Self>, ready: ReadyFlag, stopping: CancellationToken) {
         let watching = async {
             loop {
-                match self.health().await {
+                let reason = self.health().await;
+                self.answers.store(reason.is_none(), Ordering::Relaxed);
+                match reason {
                     None => ready.set(),
                     Some(reason) => ready.clear(reason),
                 }
@@ -89,6 +95,11 @@ impl Alerts {
             }
         };
         stopping.run_until_cancelled(watching).await;
+    }
+
+    /// Whether it takes calls, as far as is known.
+    pub(crate) fn answers(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Why it takes no calls.

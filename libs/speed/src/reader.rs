@@ -331,7 +331,7 @@ impl Reader {
         operation: &'static str,
         command: &Cmd,
     ) -> Result<T, Unavailable> {
-        let span = span::of(operation);
+        let span = span::within_a_request(operation);
         let answer = self.query(command).instrument(span.clone()).await;
         answer.inspect_err(|error| span::fail(&span, error))
     }
@@ -342,7 +342,7 @@ impl Reader {
         operation: &'static str,
         commands: &Pipeline,
     ) -> Result<T, Unavailable> {
-        let span = span::of(operation);
+        let span = span::within_a_request(operation);
         let answer = self.within(async {
             match &self.connection {
                 Connection::Single(connection) => {

@@ -19,6 +19,12 @@ pub(crate) fn of(operation: &'static str) -> Span {
     )
 }
 
+/// The same, where the caller is in a span: what a reader asks for by itself, all the time, is
+/// nobody's trace.
+pub(crate) fn within_a_request(operation: &'static str) -> Span {
+    if Span::current().is_none() { Span::none() } else { of(operation) }
+}
+
 pub(crate) fn fail(span: &Span, error: &Unavailable) {
     span.record("otel.status_code", "ERROR");
     span.record("otel.status_description", display(error));

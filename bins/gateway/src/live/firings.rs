@@ -34,8 +34,10 @@ pub(crate) async fn watch(
     let watching = async {
         let mut seen = Seen::default();
         loop {
-            // What went wrong was logged; the alert service is away, or stops.
-            if let Err(Ended::NotFound) = follow(&alerts, &sender, &mut seen).await {
+            // What went wrong was logged; the alert service stops. One that is away is not asked.
+            if alerts.answers()
+                && let Err(Ended::NotFound) = follow(&alerts, &sender, &mut seen).await
+            {
                 tracing::warn!("the alert service does not know the last firing: it begins anew");
                 seen = Seen::default();
             }
