@@ -80,7 +80,7 @@ fn a_request_is_one_trace_from_its_caller_to_the_statement() {
     assert_eq!(post(&way, &format!("00-{other}-{CALLER}-00")), "201");
     assert_eq!(post(&way, &sampled()), "201");
     assert_eq!(ask(&way, &sampled(), "/alerts?user_id=1", &[]), "200");
-    assert_eq!(ask(&way, &sampled(), "/price/AAPL", &[]), "404");
+    assert_eq!(ask(&way, &sampled(), "/ticks/AAPL", &[]), "404");
     assert_eq!(ask(&way, &sampled(), "/health", &[]), "200");
     assert_eq!(ask(&way, "nonsense", "/alerts?user_id=7", &[]), "200");
 
@@ -117,9 +117,9 @@ fn a_request_is_one_trace_from_its_caller_to_the_statement() {
     let statement = child(&collector, "alert", "list", &call.span_id);
     check(&statement, &[("db.system.name", "postgresql"), ("db.operation.name", "list")]);
 
-    let request = child(&collector, "gateway", "GET /price/{symbol}", CALLER);
-    check(&request, &[("http.response.status_code", "404"), ("url.path", "/price/AAPL")]);
-    let read = child(&collector, "gateway", "HGETALL", &request.span_id);
+    let request = child(&collector, "gateway", "GET /ticks/{symbol}", CALLER);
+    check(&request, &[("http.response.status_code", "404"), ("url.path", "/ticks/AAPL")]);
+    let read = child(&collector, "gateway", "GET", &request.span_id);
     check(&read, &[("db.system.name", "redis")]);
 
     // A caller's nonsense is as good as nothing: a trace begins, and is whole.
@@ -297,7 +297,7 @@ fn a_collector_that_is_away_or_hangs_costs_nobody_anything() {
         assert!(threads(&gateway).contains(&"traces".to_owned()), "{:?}", threads(&gateway));
         let began = Instant::now();
         for _ in 0..200 {
-            assert_eq!(way.get("/price/AAPL").map(|(status, _)| status), Some(404));
+            assert_eq!(way.get("/ticks/AAPL").map(|(status, _)| status), Some(404));
         }
         let asking = began.elapsed();
         assert!(asking < Duration::from_secs(4), "{endpoint}: 200 requests took {asking:?}");
