@@ -61,18 +61,22 @@ impl Effect for RedisEffect {
         async { places.context("not connected to Redis")?.await }
     }
 
-    fn begin(&mut self, places: Self::Loaded, _: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
-        Ok(places)
+    fn places(loaded: &Self::Loaded) -> HashMap<i32, Place> {
+        loaded.clone()
+    }
+
+    fn begin(&mut self, _: Self::Loaded, _: &[i32]) -> anyhow::Result<()> {
+        Ok(())
     }
 
     fn know(&mut self, anew: bool, known: &[Known]) {
         self.applier.know(anew, known);
     }
 
-    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Places> {
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Places>> {
         let writer = self.writer.as_mut().context("not connected to Redis")?;
         self.applier.apply(writer, batch).await?;
-        Ok(batch.places.iter().map(|(partition, place)| (*partition, *place)).collect())
+        Ok(Some(batch.places.iter().map(|(partition, place)| (*partition, *place)).collect()))
     }
 
     async fn wait(&mut self) {
