@@ -221,7 +221,8 @@ impl<E: Effect> Follower<E> {
         loop {
             let next = tokio::select! {
                 biased;
-                () = self.gathering.arrived() => Next::Arrived,
+                // It may arrive faster than a batch takes effect: then a load comes first.
+                () = self.gathering.arrived(), if self.under_way.is_none() => Next::Arrived,
                 ended = self.loads.next() => Next::Loaded(ended),
                 () = ready(()), if self.under_way.is_some() => Next::Arrived,
                 () = self.effect.wait() => Next::Own,

@@ -336,7 +336,10 @@ fn what_a_peer_leaves_is_begun_while_a_batch_takes_long() {
     rig.store.is_slow.store(true, Ordering::SeqCst);
     rig.trade(200);
     peer.leave();
-    rig.wait_owned(PARTITIONS);
+    eventually(PATIENCE, "it has its partitions", || {
+        rig.trade(10);
+        rig.store.owned().len() == PARTITIONS as usize
+    });
     rig.store.is_slow.store(false, Ordering::SeqCst);
     rig.finish();
 }
