@@ -58,7 +58,7 @@ pub struct Report {
 impl Chaos {
     /// `alerts` there are before the first trade of each round.
     pub fn new(alerts: usize) -> Self {
-        let recording = Recording::real().unwrap_or_else(Recording::random);
+        let recording = Recording::real().unwrap_or_else(Recording::walk);
         let symbols = REPLAY.as_secs() as usize * TRADES_A_SECOND / recording.trades().len();
         let recording = recording.spread(symbols);
         let speed = recording.period().as_secs_f64() / REPLAY.as_secs_f64();
