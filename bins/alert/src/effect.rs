@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,11 @@ use crate::{another_log, trouble};
 /// the checkpoint was being stored.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
+/// Firings that are stored at a time, and so many that evaluation does not run far ahead of them.
+/// The group is heard between two times: what a dead instance had is taken over also while there is
+/// more to fire than PostgreSQL takes.
+const FIRINGS_A_STEP: usize = 5_000;
+
 /// Every trade against the alerts of its symbol; what fires, to PostgreSQL.
 pub(crate) struct AlertEffect {
     loader: Loader,
@@ -50,8 +55,14 @@ pub(crate) struct AlertEffect {
     symbols: Vec<Known>,
     /// By symbol number: its key in its partition, in that partition's life.
     keys: Vec<Option<(u64, SymbolKey)>>,
+    /// How many trades of the batch that takes effect were evaluated, and which partitions were
+    /// given back since it began.
+    evaluated: usize,
+    given_back: Vec<i32>,
+    /// What is to be fired, in the order of the log within each partition.
+    found: VecDeque<Found>,
     tasks: JoinSet<anyhow::Result<Done>>,
-    arrived: Vec<anyhow::Result<Done>>,
+    arrived: VecDeque<anyhow::Result<Done>>,
     /// Stored, and not told of.
     stored: Places,
     checkpoint_due: Instant,
@@ -93,8 +104,11 @@ impl AlertEffect {
             lives: 0,
             symbols: Vec::new(),
             keys: Vec::new(),
+            evaluated: 0,
+            given_back: Vec::new(),
+            found: VecDeque::new(),
             tasks: JoinSet::new(),
-            arrived: Vec::new(),
+            arrived: VecDeque::new(),
             stored: Places::new(),
             checkpoint_due: now + CHECKPOINT_EVERY,
             is_checkpointing: false,
@@ -115,13 +129,21 @@ impl AlertEffect {
         &self.loader.log
     }
 
-    /// Evaluates the trades of a batch, in the order of the log.
-    fn evaluate(&mut self, batch: &Batch) -> Vec<Found> {
-        let (mut found, mut fired) = (Vec::new(), Vec::new());
-        for gathered in &batch.trades {
+    /// Evaluates trades of a batch, in the order of the log: from where it was left, until enough
+    /// is to be fired.
+    fn evaluate(&mut self, batch: &Batch) {
+        let mut fired = Vec::new();
+        for gathered in &batch.trades[self.evaluated..] {
+            if self.found.len() >= FIRINGS_A_STEP {
+                return;
+            }
+            self.evaluated += 1;
             let number = gathered.symbol as usize;
             let Known { symbol, partition } = &self.symbols[number];
-            // Given back meanwhile: whoever has it evaluates it.
+            // Given back meanwhile: whoever has it evaluates it, if that is us from its start.
+            if self.given_back.contains(partition) {
+                continue;
+            }
             let Some(owned) = self.owned.get_mut(partition) else { continue };
             let key = match self.keys[number] {
                 Some((life, key)) if life == owned.life => key,
@@ -131,10 +153,17 @@ impl AlertEffect {
                 },
             };
             owned.partition.evaluate(key, &gathered.trade, gathered.sequence, &mut fired);
-            found.extend(fired.drain(..).map(|firing| Found { partition: *partition, firing }));
+            let partition = *partition;
+            self.found.extend(fired.drain(..).map(|firing| Found { partition, firing }));
         }
+    }
+
+    /// All of a batch was evaluated.
+    fn advance(&mut self, batch: &Batch) {
         for (partition, place) in &batch.places {
-            if let Some(owned) = self.owned.get_mut(partition) {
+            if let Some(owned) = self.owned.get_mut(partition)
+                && !self.given_back.contains(partition)
+            {
                 owned.partition.advance(place.offset + 1);
                 // A group that was set back brings records from before.
                 if owned.place.is_none_or(|at| at.offset < place.offset) {
@@ -142,16 +171,27 @@ impl AlertEffect {
                 }
             }
         }
-        found
+        self.evaluated = 0;
+        self.given_back.clear();
     }
 
-    /// Once it returns, the firings are in PostgreSQL, each once.
-    async fn fire(&self, found: &[Found]) -> anyhow::Result<()> {
-        if found.is_empty() {
+    /// Whether everything that was evaluated has had its effect, of whole batches: only then is it
+    /// stored how far that was.
+    fn is_settled(&self) -> bool {
+        self.found.is_empty() && self.evaluated == 0
+    }
+
+    /// Once it returns, the first of what was found are in PostgreSQL, each once: so many that
+    /// whoever waits need not wait long.
+    async fn fire(&mut self) -> anyhow::Result<()> {
+        if self.found.is_empty() {
             return Ok(());
         }
-        let firings: Vec<NewFiring> = found
+        let step = self.found.len().min(FIRINGS_A_STEP);
+        let firings: Vec<NewFiring> = self
+            .found
             .iter()
+            .take(step)
             .map(|Found { partition, firing }| NewFiring {
                 alert_id: firing.id.0,
                 version: firing.version,
@@ -169,36 +209,26 @@ impl AlertEffect {
         self.meters.commit_seconds.record(began.elapsed().as_secs_f64());
         self.meters.admitted.increment(admitted.len() as u64);
         self.meters.refused.increment((firings.len() - admitted.len()) as u64);
-        self.meters.count_fired(found.iter().map(|found| found.firing.received_at));
+        self.meters.count_fired(self.found.drain(..step).map(|found| found.firing.received_at));
         Ok(())
     }
 
     /// Does what a task has made possible.
-    async fn heed(&mut self, done: Done) -> anyhow::Result<()> {
+    fn heed(&mut self, done: Done) {
         match done {
-            Done::Reconciled(news) => self.heed_news(*news).await,
+            Done::Reconciled(news) => self.heed_news(*news),
             Done::Checkpointed(places, job) => {
                 self.checkpointed(places);
                 if let Some(job) = job {
                     self.is_snapshotting = true;
                     self.tasks.spawn(job.run());
                 }
-                Ok(())
             }
-            Done::Snapshotted => {
-                self.is_snapshotting = false;
-                Ok(())
-            }
-            Done::Expiring(expiring) => {
-                self.expire(expiring);
-                Ok(())
-            }
-            Done::Rewound(rewound) => self.absorb(*rewound).await,
-            Done::Expired => {
-                self.expiry.end();
-                Ok(())
-            }
-            Done::Nothing => Ok(()),
+            Done::Snapshotted => self.is_snapshotting = false,
+            Done::Expiring(expiring) => self.expire(expiring),
+            Done::Rewound(rewound) => self.absorb(*rewound),
+            Done::Expired => self.expiry.end(),
+            Done::Nothing => {}
         }
     }
 
@@ -221,12 +251,12 @@ impl AlertEffect {
         }
     }
 
-    async fn heed_news(&mut self, news: tasks::News) -> anyhow::Result<()> {
+    fn heed_news(&mut self, news: tasks::News) {
         let tasks::News { reader, of, rows, cursor } = news;
         self.reader = Some(reader);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-        let (mut found, mut fired) = (Vec::new(), Vec::new());
+        let mut fired = Vec::new();
         for row in rows {
             let number = row.partition;
             let life = of.iter().find(|(asked, _)| *asked == number).map(|(_, life)| *life);
@@ -235,12 +265,12 @@ impl AlertEffect {
                 continue;
             };
             owned.heed(&row, &mut fired);
-            found.extend(fired.drain(..).map(|firing| Found { partition: number, firing }));
+            let found = fired.drain(..).map(|firing| Found { partition: number, firing });
+            self.found.extend(found);
             if row.status == Status::Active {
                 self.meters.heard.record((now - row.changed_at).max(0) as f64 / 1e6);
             }
         }
-        self.fire(&found).await?;
         for (number, life) in &of {
             if let Some(owned) = self.owned.get_mut(number).filter(|owned| owned.life == *life) {
                 owned.told(&cursor);
@@ -248,7 +278,6 @@ impl AlertEffect {
         }
         self.heeded.push((cursor, of));
         self.rewind();
-        Ok(())
     }
 
     /// Begins to read the log again where alerts came too late for the recent trades.
@@ -290,19 +319,17 @@ impl AlertEffect {
     }
 
     /// Takes over what was found in the past.
-    async fn absorb(&mut self, rewound: Rewound) -> anyhow::Result<()> {
+    fn absorb(&mut self, rewound: Rewound) {
         let Rewound { partition, life, mut back, mut fired } = rewound;
         let Some(owned) = self.owned.get_mut(&partition).filter(|owned| owned.life == life) else {
-            return Ok(());
+            return;
         };
         let stop = owned.rewinding.as_ref().map(|rewinding| rewinding.stop.clone());
         let caught_up = owned.absorb(&mut back, &mut fired);
-        let found: Vec<Found> =
-            fired.into_iter().map(|firing| Found { partition, firing }).collect();
+        self.found.extend(fired.into_iter().map(|firing| Found { partition, firing }));
         if let Some(stop) = stop.filter(|_| !caught_up) {
             self.read_again(partition, back, stop);
         }
-        self.fire(&found).await
     }
 
     /// Begins to store how far everything was evaluated.
@@ -440,7 +467,12 @@ impl Effect for AlertEffect {
         self.loader.clone().load(partitions.to_vec())
     }
 
-    fn begin(&mut self, loaded: Loaded, partitions: &[i32]) -> anyhow::Result<HashMap<i32, Place>> {
+    fn places(loaded: &Loaded) -> HashMap<i32, Place> {
+        let of = |(number, owned): (&i32, &Owned)| Some((*number, owned.place?));
+        loaded.owned.iter().filter_map(of).collect()
+    }
+
+    fn begin(&mut self, loaded: Loaded, partitions: &[i32]) -> anyhow::Result<()> {
         let Loaded { mut owned, cursor } = loaded;
         owned.retain(|number, _| partitions.contains(number));
         for owned in owned.values_mut() {
@@ -451,12 +483,10 @@ impl Effect for AlertEffect {
         // What has changed since the load is asked about at once.
         self.heeded.push((cursor, of));
         self.is_news = true;
-        let places =
-            owned.iter().filter_map(|(number, owned)| Some((*number, owned.place?))).collect();
         self.owned.extend(owned);
         self.rewind();
         self.reconcile_if_due();
-        Ok(places)
+        Ok(())
     }
 
     fn know(&mut self, anew: bool, known: &[Known]) {
@@ -469,35 +499,49 @@ impl Effect for AlertEffect {
     }
 
     /// Dead letters are the processor's to bury: here they decide nothing.
-    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Places> {
-        let found = self.evaluate(batch);
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Places>> {
+        self.evaluate(batch);
+        self.fire().await?;
+        if self.evaluated < batch.trades.len() || !self.found.is_empty() {
+            return Ok(None);
+        }
+        self.advance(batch);
         self.meters.count(batch);
-        self.fire(&found).await?;
         // While batches come one after the other, nobody waits for what the tasks have done.
         while let Some(done) = self.tasks.try_join_next() {
-            self.arrived.push(done.context("a task panicked").flatten());
+            self.arrived.push_back(done.context("a task panicked").flatten());
         }
-        self.work().await
+        self.work().await.map(Some)
     }
 
     async fn wait(&mut self) {
+        if !self.found.is_empty() || !self.arrived.is_empty() {
+            return;
+        }
         tokio::select! {
             () = self.news.next(), if self.reader.is_some() => self.is_news = true,
             Some(done) = self.tasks.join_next() => {
-                self.arrived.push(done.context("a task panicked").flatten());
+                self.arrived.push_back(done.context("a task panicked").flatten());
             }
             () = sleep_until(self.checkpoint_due), if !self.is_checkpointing => {}
         }
     }
 
     async fn work(&mut self) -> anyhow::Result<Places> {
-        for done in std::mem::take(&mut self.arrived) {
-            self.heed(done?).await?;
+        self.fire().await?;
+        // What they do is right once all that was found is stored.
+        while self.found.is_empty()
+            && let Some(done) = self.arrived.pop_front()
+        {
+            self.heed(done?);
+            self.fire().await?;
         }
         self.is_news |= self.news.is_due();
         self.reconcile_if_due();
-        self.checkpoint_if_due();
-        self.look_for_expired_if_due();
+        if self.is_settled() {
+            self.checkpoint_if_due();
+            self.look_for_expired_if_due();
+        }
         Ok(std::mem::take(&mut self.stored))
     }
 
@@ -506,10 +550,18 @@ impl Effect for AlertEffect {
         while self.is_checkpointing {
             match self.tasks.join_next().await.context("no task")?.context("a task panicked")?? {
                 Done::Checkpointed(places, _) => self.checkpointed(places),
-                done => self.arrived.push(Ok(done)),
+                done => self.arrived.push_back(Ok(done)),
             }
         }
-        if let Some(checkpoint) = self.checkpoint(partitions)
+        if self.evaluated == 0 {
+            while !self.found.is_empty() {
+                self.fire().await?;
+            }
+        }
+        // In the middle of a batch that takes long nothing is stored: whoever is next evaluates it
+        // again, and what was fired of it is not fired a second time.
+        if self.is_settled()
+            && let Some(checkpoint) = self.checkpoint(partitions)
             && let Done::Checkpointed(places, _) = checkpoint.await?
         {
             self.checkpointed(places);
@@ -534,12 +586,19 @@ impl Effect for AlertEffect {
         match partitions {
             Some(partitions) => {
                 self.owned.retain(|number, _| !partitions.contains(number));
+                self.found.retain(|found| !partitions.contains(&found.partition));
+                if self.evaluated > 0 {
+                    self.given_back.extend(partitions);
+                }
             }
             None => {
                 self.owned.clear();
                 self.heeded.clear();
                 self.tasks = JoinSet::new();
                 self.arrived.clear();
+                self.found.clear();
+                self.given_back.clear();
+                self.evaluated = 0;
                 self.stored.clear();
                 self.reader = None;
                 (self.is_checkpointing, self.is_snapshotting) = (false, false);

@@ -60,24 +60,24 @@ impl Effect for RedisEffect {
         async { places.context("not connected to Redis")?.await }
     }
 
-    fn begin(
-        &mut self,
-        places: Self::Loaded,
-        partitions: &[i32],
-    ) -> anyhow::Result<HashMap<i32, Place>> {
+    fn places(loaded: &Self::Loaded) -> HashMap<i32, Place> {
+        loaded.clone()
+    }
+
+    fn begin(&mut self, places: Self::Loaded, partitions: &[i32]) -> anyhow::Result<()> {
         let begun = places.iter().filter(|(partition, _)| partitions.contains(partition));
         self.writer()?.told(begun.map(|(partition, place)| (*partition, *place)));
-        Ok(places)
+        Ok(())
     }
 
     fn know(&mut self, anew: bool, known: &[Known]) {
         self.applier.know(anew, known);
     }
 
-    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Places> {
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Places>> {
         let writer = self.writer.as_mut().context("not connected to Redis")?;
         self.applier.apply(writer, batch).await?;
-        Ok(batch.places.iter().map(|(partition, place)| (*partition, *place)).collect())
+        Ok(Some(batch.places.iter().map(|(partition, place)| (*partition, *place)).collect()))
     }
 
     async fn wait(&mut self) {

@@ -106,6 +106,35 @@ impl TopicReader {
         self.client.unassign().context("cannot let go of the partition")
     }
 
+    /// The fingerprints of the records at these offsets, by partition. One that holds no record any
+    /// more is absent.
+    ///
+    /// # Errors
+    /// Where no record has come for ten seconds.
+    pub fn fingerprints(
+        &self,
+        mut offsets: BTreeMap<i32, i64>,
+    ) -> anyhow::Result<BTreeMap<i32, u64>> {
+        let list = |partition: i32, offset| {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&self.topic, partition, offset).map(|()| list)
+        };
+        for (partition, offset) in &offsets {
+            self.client.incremental_assign(&list(*partition, Offset::Offset(*offset))?)?;
+        }
+        let mut fingerprints = BTreeMap::new();
+        while !offsets.is_empty() {
+            let record = self.record().context("cannot read where the topic was left")?;
+            let partition = record.partition();
+            let Some(offset) = offsets.remove(&partition) else { continue };
+            if record.offset() == offset {
+                fingerprints.insert(partition, record.fingerprint());
+            }
+            self.client.incremental_unassign(&list(partition, Offset::Invalid)?)?;
+        }
+        Ok(fingerprints)
+    }
+
     fn record(&self) -> anyhow::Result<Record<'_>> {
         let deadline = Instant::now() + PATIENCE;
         let mut trouble = None;

@@ -12,7 +12,7 @@ pub type Places = Vec<(i32, Place)>;
 /// Whatever an effect holds in memory can be dropped at any moment (`forget`) and is found again
 /// from what it has stored. An error other than [`AnotherLog`] makes the follower do just that,
 /// as often as it takes.
-pub trait Effect: Send {
+pub trait Effect: Send + 'static {
     /// What `/readyz` calls it: the server that it needs.
     const NAME: &'static str;
 
@@ -30,15 +30,14 @@ pub trait Effect: Send {
         partitions: &[i32],
     ) -> impl Future<Output = anyhow::Result<Self::Loaded>> + Send + 'static;
 
-    /// Makes these partitions its own with what was loaded since it connected, and tells how far
-    /// each was followed; one that never was is absent. Afterwards `apply` is given their records
-    /// from there on. What was loaded of others is of no use: they were given back meanwhile, and
-    /// may have been begun with a later load.
-    fn begin(
-        &mut self,
-        loaded: Self::Loaded,
-        partitions: &[i32],
-    ) -> anyhow::Result<HashMap<i32, Place>>;
+    /// How far each partition was followed; one that never was is absent. The record at each such
+    /// place is looked at before anything of the log has an effect.
+    fn places(loaded: &Self::Loaded) -> HashMap<i32, Place>;
+
+    /// Makes these partitions its own with what was loaded since it connected. Afterwards `apply`
+    /// is given their records from their places on. What was loaded of others is of no use: they
+    /// were given back meanwhile, and may have been begun with a later load.
+    fn begin(&mut self, loaded: Self::Loaded, partitions: &[i32]) -> anyhow::Result<()>;
 
     /// Symbols that were numbered since the last batch. With `anew` all numbers have a new
     /// meaning.
@@ -47,17 +46,23 @@ pub trait Effect: Send {
     /// Has a batch take effect. Returns the last record of each partition up to which everything
     /// has had its effect for good and is found again from what was stored: that may be behind the
     /// batch. The group's offsets follow it.
-    fn apply(&mut self, batch: &Batch) -> impl Future<Output = anyhow::Result<Places>> + Send;
+    ///
+    /// `None` where that takes long and goes on: it is called again with the same batch. Between
+    /// two calls partitions may be begun, ended and forgotten, but nothing waits and works.
+    fn apply(
+        &mut self,
+        batch: &Batch,
+    ) -> impl Future<Output = anyhow::Result<Option<Places>>> + Send;
 
     /// Returns when the effect has something of its own to do, and at least once a second or so.
     /// May be dropped and called again at any time.
     fn wait(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Does what `wait` returned for. Returns as `apply` does.
+    /// Does what `wait` returned for. Returns what `apply` does in the end.
     fn work(&mut self) -> impl Future<Output = anyhow::Result<Places>> + Send;
 
-    /// Before partitions are given back in good order: stores what would be missed. Returns as
-    /// `apply` does.
+    /// Before partitions are given back in good order: stores what would be missed. Returns what
+    /// `apply` does in the end.
     fn end(&mut self, partitions: &[i32]) -> impl Future<Output = anyhow::Result<Places>> + Send;
 
     /// After the group has been left in good order: what may take a little longer.

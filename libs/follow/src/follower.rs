@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use metrics::Gauge;
 use service::{ReadyFlag, catalogue};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::gathering::{Batch, Event, Gathering};
 use crate::lag::Lag;
-use crate::loads::{Ended, Found, Loads, look_up};
-use crate::{Effect, Known, Places, batch_span, now};
+use crate::loads::{Ended, Found, FoundLog, Loads, LookUp};
+use crate::{Effect, FollowSettings, Known, Places, batch_span, now};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
 
@@ -27,6 +28,7 @@ const LOAD_AGAIN: Duration = Duration::from_secs(1);
 /// log is read again from what the store has: one way back from every trouble.
 pub(crate) struct Follower<E: Effect> {
     effect: E,
+    brokers: String,
     topic: String,
     gathering: Arc<Gathering>,
     lag: Arc<Lag>,
@@ -37,6 +39,8 @@ pub(crate) struct Follower<E: Effect> {
     started: BTreeSet<i32>,
     loads: Loads<Found<E::Loaded>>,
     batch: Batch,
+    /// The batch's, while it has begun to take effect and that goes on.
+    under_way: Option<Span>,
     /// Trades that had gathered when the last batch was taken.
     gathered: Gauge,
     /// Something had its effect since the last trouble.
@@ -62,15 +66,15 @@ enum Next<L> {
 impl<E: Effect> Follower<E> {
     pub(crate) fn new(
         effect: E,
-        topic: String,
-        partitions: i32,
+        settings: &FollowSettings,
         gathering: Arc<Gathering>,
         lag: Arc<Lag>,
         ready: ReadyFlag,
     ) -> Self {
         Self {
             effect,
-            topic,
+            brokers: settings.consumer.brokers.clone(),
+            topic: settings.consumer.topic.clone(),
             gathering,
             lag,
             ready,
@@ -78,9 +82,10 @@ impl<E: Effect> Follower<E> {
             started: BTreeSet::new(),
             loads: Loads::new(),
             batch: Batch::default(),
+            under_way: None,
             gathered: catalogue::QUEUE.with("queue", "batch").gauge(),
             applied: false,
-            partitions,
+            partitions: settings.partitions,
         }
     }
 
@@ -154,6 +159,7 @@ impl<E: Effect> Follower<E> {
         self.gathering.let_go(&started);
         self.gathering.resume();
         self.batch.clear();
+        self.under_way = None;
         self.loads.forget_all();
         self.effect.forget(None);
         Ok(())
@@ -215,8 +221,10 @@ impl<E: Effect> Follower<E> {
         loop {
             let next = tokio::select! {
                 biased;
-                () = self.gathering.arrived() => Next::Arrived,
+                // It may arrive faster than a batch takes effect: then a load comes first.
+                () = self.gathering.arrived(), if self.under_way.is_none() => Next::Arrived,
                 ended = self.loads.next() => Next::Loaded(ended),
+                () = ready(()), if self.under_way.is_some() => Next::Arrived,
                 () = self.effect.wait() => Next::Own,
             };
             let done = match next {
@@ -231,15 +239,19 @@ impl<E: Effect> Follower<E> {
             }
             loop {
                 let event = self.gathering.event();
-                // Whatever was read before the event comes first.
-                if let Err(error) = self.apply(consumer).await {
+                let finished = matches!(event, Some(Event::Finished));
+                // Whatever was read before the event comes first, or has begun to.
+                let mut applied = self.apply(consumer).await;
+                while finished && applied.is_ok() && self.under_way.is_some() {
+                    applied = self.apply(consumer).await;
+                }
+                if let Err(error) = applied {
                     if let Some(event) = event {
                         self.gathering.put_back(event);
                     }
                     return recoverable(error);
                 }
                 let Some(event) = event else { break };
-                let finished = matches!(event, Event::Finished);
                 if let Err(error) = self.heed(event, consumer).await {
                     return recoverable(error);
                 }
@@ -250,25 +262,41 @@ impl<E: Effect> Follower<E> {
         }
     }
 
+    /// Has what has gathered take effect, or begins to; what has begun comes first.
     async fn apply(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
-        let effect = &mut self.effect;
-        let known = |anew, known: &[Known]| effect.know(anew, known);
-        self.gathering.take(&mut self.batch, now(), known);
-        self.gathered.set(self.batch.trades.len() as f64);
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        self.lag.under_way(&self.batch.received);
-        let span = batch_span::of(&self.batch, &self.topic);
+        let span = match self.under_way.take() {
+            Some(span) => span,
+            None => match self.take() {
+                Some(span) => span,
+                None => return Ok(()),
+            },
+        };
         let places = self.effect.apply(&self.batch).instrument(span.clone()).await;
         let places = places.inspect_err(|error| batch_span::fail(&span, error))?;
         self.applied = true;
+        let Some(places) = places else {
+            self.under_way = Some(span);
+            return Ok(());
+        };
         let ours =
             self.batch.places.iter().filter(|(partition, _)| self.started.contains(partition));
         ours.for_each(|(partition, place)| self.lag.applied(*partition, place.offset + 1));
         self.effected(consumer, &places);
         self.batch.clear();
         Ok(())
+    }
+
+    /// Takes what has gathered, if anything has. Returns the span of its way.
+    fn take(&mut self) -> Option<Span> {
+        let effect = &mut self.effect;
+        let known = |anew, known: &[Known]| effect.know(anew, known);
+        self.gathering.take(&mut self.batch, now(), known);
+        self.gathered.set(self.batch.trades.len() as f64);
+        if self.batch.is_empty() {
+            return None;
+        }
+        self.lag.under_way(&self.batch.received);
+        Some(batch_span::of(&self.batch, &self.topic))
     }
 
     /// Notes how far the group's offsets may go.
@@ -324,8 +352,13 @@ impl<E: Effect> Follower<E> {
         if partitions.is_empty() {
             return;
         }
-        let load = self.effect.load(&partitions);
-        let looking = look_up(partitions.clone(), Arc::clone(consumer), load);
+        let look_up = LookUp {
+            brokers: self.brokers.clone(),
+            topic: self.topic.clone(),
+            consumer: Arc::clone(consumer),
+            partitions: partitions.clone(),
+        };
+        let looking = look_up.run::<E>(self.effect.load(&partitions));
         self.loads.begin(&partitions, async move {
             sleep(pause).await;
             looking.await
@@ -369,13 +402,16 @@ impl<E: Effect> Follower<E> {
         found: Found<E::Loaded>,
         wanted: &[i32],
     ) -> anyhow::Result<(Vec<(i32, Start)>, Places)> {
-        let Found { loaded, of, known } = found;
+        let Found { loaded, places, log: FoundLog { of, known, another } } = found;
         if of != self.partitions {
             // Which partition a symbol is on follows from their number.
             let reason = format!("it had {} partitions and has {of} now", self.partitions);
             return Err(self.effect.another_log(reason).into());
         }
-        let places = self.effect.begin(loaded, wanted)?;
+        if let Some(reason) = another {
+            return Err(self.effect.another_log(reason).into());
+        }
+        self.effect.begin(loaded, wanted)?;
         let (mut starts, mut remembered) = (Vec::new(), Vec::new());
         let wanted = known.into_iter().filter(|(partition, ..)| wanted.contains(partition));
         for (partition, committed, bounds) in wanted {

@@ -8,6 +8,7 @@ use service::traces::{self, TRACEPARENT};
 use tokio::sync::Notify;
 use wire::tick::{TickError, TickRecord};
 
+use crate::loads::another_record;
 use crate::symbols::{Known, Symbols};
 
 /// A hostile topic could name a new symbol in every record. Past this many all are forgotten and
@@ -365,7 +366,7 @@ impl Shared {
         if same || place.offset > offset {
             return Ok(same);
         }
-        Err(format!("another record stands at {offset} of partition {partition}"))
+        Err(another_record(partition, Place { offset, ..place }))
     }
 
     #[inline]

@@ -61,8 +61,7 @@ pub async fn follow<E: Effect>(
     let lag = Arc::new(Lag::new(settings.partitions));
     let mut follower = Follower::new(
         effect,
-        settings.consumer.topic.clone(),
-        settings.partitions,
+        &settings,
         Arc::clone(&gathering),
         Arc::clone(&lag),
         service.ready(E::NAME),

@@ -1,22 +1,35 @@
 //! Looking up what is stored of partitions, beside everything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use broker::Consumer;
+use broker::{Consumer, TopicReader};
+use market::Place;
 use tokio::task::{AbortHandle, JoinSet};
+
+use crate::Effect;
 
 /// What was looked up of partitions.
 #[derive(Debug)]
 pub(crate) struct Found<L> {
     /// What the effect's store has of them.
     pub(crate) loaded: L,
+    /// How far they were followed.
+    pub(crate) places: HashMap<i32, Place>,
+    pub(crate) log: FoundLog,
+}
+
+/// What the broker has of partitions.
+#[derive(Debug)]
+pub(crate) struct FoundLog {
     /// How many the topic has.
     pub(crate) of: i32,
     /// The group's offset, and the log's bounds.
     pub(crate) known: Vec<(i32, Option<i64>, (i64, i64))>,
+    /// Why the log cannot be the one that they were followed on.
+    pub(crate) another: Option<String>,
 }
 
 /// A look-up that has ended.
@@ -103,25 +116,62 @@ impl<F: Send + 'static> Loads<F> {
     }
 }
 
-pub(crate) async fn look_up<L>(
-    partitions: Vec<i32>,
-    consumer: Arc<Consumer>,
-    load: impl Future<Output = anyhow::Result<L>>,
-) -> anyhow::Result<Found<L>> {
-    let loaded = load.await?;
-    // These look-ups block.
-    let looking = move || {
-        let of = consumer.partitions()?;
-        let committed = consumer.committed(&partitions)?;
+/// Of which partitions, and whom to ask.
+#[derive(Debug)]
+pub(crate) struct LookUp {
+    pub(crate) brokers: String,
+    pub(crate) topic: String,
+    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) partitions: Vec<i32>,
+}
+
+impl LookUp {
+    pub(crate) async fn run<E: Effect>(
+        self,
+        load: impl Future<Output = anyhow::Result<E::Loaded>>,
+    ) -> anyhow::Result<Found<E::Loaded>> {
+        let loaded = load.await?;
+        let places = E::places(&loaded);
+        let (looking, at) = (self, places.clone());
+        // These look-ups block.
+        let looking = tokio::task::spawn_blocking(move || looking.look(&at));
+        let log = looking.await.context("a look-up panicked")??;
+        Ok(Found { loaded, places, log })
+    }
+
+    fn look(&self, places: &HashMap<i32, Place>) -> anyhow::Result<FoundLog> {
+        let of = self.consumer.partitions()?;
+        let committed = self.consumer.committed(&self.partitions)?;
         let bounds = |(partition, committed): (i32, Option<i64>)| {
-            Ok((partition, committed, consumer.bounds(partition)?))
+            Ok((partition, committed, self.consumer.bounds(partition)?))
         };
         let known = committed.into_iter().map(bounds).collect::<anyhow::Result<Vec<_>>>()?;
-        anyhow::Ok((of, known))
-    };
-    let looked = tokio::task::spawn_blocking(looking);
-    let (of, known) = looked.await.context("a look-up panicked")??;
-    Ok(Found { loaded, of, known })
+        let kept = |(partition, _, (low, high)): &(i32, Option<i64>, (i64, i64))| {
+            let place = places.get(partition)?;
+            (*low..*high).contains(&place.offset).then_some((*partition, *place))
+        };
+        let another = self.compare(&known.iter().filter_map(kept).collect())?;
+        Ok(FoundLog { of, known, another })
+    }
+
+    /// Why the log is not the one that was followed to these places, if another record stands at
+    /// one of them.
+    fn compare(&self, places: &BTreeMap<i32, Place>) -> anyhow::Result<Option<String>> {
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let reader = TopicReader::new(&self.brokers, &self.topic)?;
+        let offsets = places.iter().map(|(partition, place)| (*partition, place.offset));
+        let found = reader.fingerprints(offsets.collect())?;
+        let differs = |(partition, place): &(&i32, &Place)| {
+            found.get(partition).is_some_and(|fingerprint| *fingerprint != place.fingerprint)
+        };
+        Ok(places.iter().find(differs).map(|(partition, place)| another_record(*partition, *place)))
+    }
+}
+
+pub(crate) fn another_record(partition: i32, remembered: Place) -> String {
+    format!("another record stands at {} of partition {partition}", remembered.offset)
 }
 
 #[cfg(test)]

@@ -24,6 +24,10 @@ struct Store {
     /// Which partitions are the follower's, each with its next offset.
     owned: Mutex<HashMap<i32, i64>>,
     is_away: AtomicBool,
+    /// A batch takes as long as this is so.
+    is_slow: AtomicBool,
+    /// Trades of batches.
+    applied: AtomicUsize,
     loads_fail: AtomicBool,
     failed_loads: AtomicUsize,
     resets: AtomicUsize,
@@ -81,23 +85,28 @@ impl Effect for Watchful {
         }
     }
 
-    fn begin(
-        &mut self,
-        loaded: Self::Loaded,
-        partitions: &[i32],
-    ) -> anyhow::Result<HashMap<i32, Place>> {
+    fn places(loaded: &Self::Loaded) -> HashMap<i32, Place> {
+        loaded.clone()
+    }
+
+    fn begin(&mut self, loaded: Self::Loaded, partitions: &[i32]) -> anyhow::Result<()> {
         let next = |partition| loaded.get(partition).map_or(0, |place: &Place| place.offset + 1);
         let begun = partitions.iter().map(|partition| (*partition, next(partition)));
         self.store.owned().extend(begun);
-        Ok(loaded)
+        Ok(())
     }
 
     fn know(&mut self, _: bool, known: &[Known]) {
         self.partitions = known.iter().map(|known| known.partition).collect();
     }
 
-    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Places> {
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Places>> {
         self.store.answer()?;
+        if self.store.is_slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return Ok(None);
+        }
+        self.store.applied.fetch_add(batch.trades.len(), Ordering::SeqCst);
         let mut owned = self.store.owned();
         for gathered in &batch.trades {
             let partition = self.partitions[gathered.symbol as usize];
@@ -112,7 +121,7 @@ impl Effect for Watchful {
         }
         let places: Places = batch.places.iter().map(|(number, place)| (*number, *place)).collect();
         self.store.places().extend(places.iter().copied());
-        Ok(places)
+        Ok(Some(places))
     }
 
     async fn wait(&mut self) {
@@ -157,17 +166,7 @@ impl Rig {
     fn new(hint: &str) -> Self {
         let topic = kafka().topic(hint, PARTITIONS);
         let (store, service) = (Arc::default(), Service::new("follower", PATIENCE));
-        let effect = Watchful { store: Arc::clone(&store), partitions: Vec::new() };
-        let settings = FollowSettings {
-            consumer: member(&topic),
-            partitions: PARTITIONS,
-            batch_trades: 10_000,
-        };
-        let serving = service.clone();
-        let follower = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(follow(settings, effect, &serving))
-        });
+        let follower = begin(member(&topic), 10_000, &store, &service);
         let market = RandomMarket::new(5);
         let rig = Self { topic, market, store, service, follower: Some(follower) };
         rig.wait_owned(PARTITIONS);
@@ -200,6 +199,22 @@ impl Rig {
         assert_eq!(*self.store.wrong.lock().expect("no panic"), Vec::<String>::new());
         ended.expect("it ends in good order");
     }
+}
+
+/// A follower, in a thread of its own.
+fn begin(
+    consumer: ConsumerSettings,
+    batch_trades: usize,
+    store: &Arc<Store>,
+    service: &Service,
+) -> JoinHandle<anyhow::Result<()>> {
+    let effect = Watchful { store: Arc::clone(store), partitions: Vec::new() };
+    let settings = FollowSettings { consumer, partitions: PARTITIONS, batch_trades };
+    let serving = service.clone();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(follow(settings, effect, &serving))
+    })
 }
 
 fn member(topic: &str) -> ConsumerSettings {
@@ -310,4 +325,39 @@ fn a_load_that_fails_concerns_its_own_partitions_alone() {
     rig.wait_owned(PARTITIONS);
     assert_eq!(rig.store.resets.load(Ordering::SeqCst), 0);
     rig.finish();
+}
+
+#[test]
+fn what_a_peer_leaves_is_begun_while_a_batch_takes_long() {
+    let mut rig = Rig::new("slow");
+    let peer = Peer::join(&rig.topic);
+    peer.wait_for_its_share();
+    rig.wait_owned(3);
+    rig.store.is_slow.store(true, Ordering::SeqCst);
+    rig.trade(200);
+    peer.leave();
+    eventually(PATIENCE, "it has its partitions", || {
+        rig.trade(10);
+        rig.store.owned().len() == PARTITIONS as usize
+    });
+    rig.store.is_slow.store(false, Ordering::SeqCst);
+    rig.finish();
+}
+
+#[test]
+fn nothing_of_another_log_has_an_effect() {
+    let mut rig = Rig::new("another");
+    rig.trade(1_000);
+    let (topic, store) = (rig.topic.clone(), Arc::clone(&rig.store));
+    rig.finish();
+    assert!(store.applied.swap(0, Ordering::SeqCst) > 0);
+    store.places().get_mut(&4).expect("it was followed").fingerprint ^= 1;
+    // A group that is new reads everything, in batches that end before the record is met.
+    let another = ConsumerSettings { group: format!("{topic}-anew"), ..member(&topic) };
+    let service = Service::new("follower", PATIENCE);
+    let ended = begin(another, 10, &store, &service).join().expect("no panic");
+    let error = ended.expect_err("it stops");
+    assert!(error.is::<AnotherLog>(), "{error:#}");
+    assert!(error.to_string().contains("another record stands at"), "{error:#}");
+    assert_eq!(store.applied.load(Ordering::SeqCst), 0);
 }

@@ -13,8 +13,8 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn lease(&self, limit: u32, period: Duration) -> Result<Vec<Firing>, StoreError> {
         let mut session = self.session(Call::Lease).await?;
-        // No joins: a queue that was empty when it was last analyzed is taken for a short one, and
-        // each of its rows would be held against each that is taken.
+        // No joins: a plan for a short queue, kept or made of old statistics, would hold each row
+        // of a long one against each that is taken.
         let rows = firings!(
             "WITH taken AS MATERIALIZED (
                 SELECT ctid FROM outbox

@@ -7,8 +7,8 @@ use servers::{Lifetime, Running, poll, redis};
 
 use crate::scratch;
 
-/// Long enough for a cold start beside a busy compiler.
-/// A killed Kafka that has much to recover takes a minute where compilers run beside it.
+/// Long enough, beside a busy compiler, for a cold start, and for a killed Kafka that has much to
+/// recover.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How a server is started: with its folder, port and log.
