@@ -1,7 +1,8 @@
 //! The records of the log written and read, beside prost, prost with `Bytes` for strings, buffa and
 //! quick-protobuf. Writing is from trades to bytes in a buffer that is used again, reading is from
 //! bytes to the value of each trade, and whether a string is UTF-8 is checked by all that read one.
-//! `wire` checks more: symbol, prices, volumes and times.
+//! `wire` does more: it checks symbol, prices, volumes and times, and several trades are gathered
+//! under their symbol, where the others are handed those of one.
 //!
 //! quick-protobuf reads the columns of several trades as slices that are not aligned, which is
 //! undefined behaviour: that is left out.
