@@ -4,18 +4,32 @@ use super::number::{self, Number};
 /// How many arrays and objects may be open at once, as in serde_json.
 const MAX_DEPTH: u32 = 127;
 
-/// Where a string is: in the frame as it stands, or, if it had escapes, in the scratch.
-#[derive(Clone, Copy, Debug, Default)]
+/// Where a string is.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
     start: usize,
     end: usize,
-    in_scratch: bool,
+    source: Source,
+}
+
+/// As large as the places, so that a text is moved as three words: what would be left of the third
+/// one is moved in pieces, and a processor waits before it puts them together again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+enum Source {
+    /// The string stands there as it is.
+    Frame,
+    /// It had escapes, or was in lower case.
+    Scratch,
 }
 
 impl Text {
     #[inline]
     pub(super) fn get<'t>(self, frame: &'t str, scratch: &'t str) -> &'t str {
-        let text = if self.in_scratch { scratch } else { frame };
+        let text = match self.source {
+            Source::Frame => frame,
+            Source::Scratch => scratch,
+        };
         &text[self.start..self.end]
     }
 
@@ -37,10 +51,62 @@ pub(super) struct Scanner<'a> {
     depth: u32,
 }
 
+/// A look at what comes, from where a scanner is. Sees only what is spelled in the plainest way, and
+/// after a `None` it is of no more use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead<'a> {
+    frame: &'a str,
+    at: usize,
+}
+
+impl Ahead<'_> {
+    /// Passes over these bytes.
+    #[inline(always)]
+    pub(super) fn pass<const N: usize>(&mut self, bytes: &[u8; N]) -> Option<()> {
+        let next: &[u8; N] = self.frame.as_bytes().get(self.at..)?.first_chunk()?;
+        (next == bytes).then(|| self.at += N)
+    }
+
+    #[inline(always)]
+    pub(super) fn value(&mut self) -> Option<f64> {
+        let (value, end) = number::short_value(self.frame.as_bytes(), self.at)?;
+        self.at = end;
+        Some(value)
+    }
+
+    #[inline(always)]
+    pub(super) fn integer(&mut self) -> Option<i64> {
+        let (integer, end) = number::short_integer(self.frame.as_bytes(), self.at)?;
+        self.at = end;
+        Some(integer)
+    }
+
+    #[inline(always)]
+    pub(super) fn text(&mut self) -> Option<Text> {
+        self.pass(b"\"")?;
+        let start = self.at;
+        self.at = plain_end(self.frame.as_bytes(), start);
+        let text = Text { start, end: self.at, source: Source::Frame };
+        self.pass(b"\"")?;
+        Some(text)
+    }
+}
+
 impl<'a> Scanner<'a> {
     /// Strings with escapes go into `scratch`, behind what it holds.
     pub(super) fn new(frame: &'a str, scratch: &'a mut String) -> Self {
         Self { frame, at: 0, scratch, depth: 0 }
+    }
+
+    #[inline]
+    pub(super) fn ahead(&self) -> Ahead<'a> {
+        Ahead { frame: self.frame, at: self.at }
+    }
+
+    /// Goes on from there.
+    #[inline]
+    pub(super) fn catch_up(&mut self, ahead: Ahead<'a>) {
+        self.at = ahead.at;
     }
 
     #[inline]
@@ -51,8 +117,11 @@ impl<'a> Scanner<'a> {
     /// The one letter that `text` is; 0 where it is anything else.
     #[inline]
     pub(super) fn letter(&self, text: Text) -> u8 {
-        let bytes = if text.in_scratch { self.scratch.as_bytes() } else { self.frame.as_bytes() };
-        if text.len() == 1 { bytes[text.start] } else { 0 }
+        let source = match text.source {
+            Source::Frame => self.frame,
+            Source::Scratch => &*self.scratch,
+        };
+        if text.len() == 1 { source.as_bytes()[text.start] } else { 0 }
     }
 
     /// Keeps a string that the frame does not have.
@@ -60,7 +129,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn keep(&mut self, text: &str) -> Text {
         let start = self.scratch.len();
         self.scratch.push_str(text);
-        Text { start, end: self.scratch.len(), in_scratch: true }
+        Text { start, end: self.scratch.len(), source: Source::Scratch }
     }
 
     /// The next byte, whatever it is; 0, which JSON has nowhere, at the end.
@@ -153,7 +222,7 @@ impl<'a> Scanner<'a> {
             && letter.is_ascii_alphanumeric()
         {
             self.at += 4;
-            return Ok(Text { start, end: start + 1, in_scratch: false });
+            return Ok(Text { start, end: start + 1, source: Source::Frame });
         }
         self.long_key()
     }
@@ -193,9 +262,19 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Reads the number that must begin here.
     #[inline]
-    pub(super) fn number(&mut self) -> Result<Number, FrameError> {
-        let (number, end) = number::read(self.frame, self.at).ok_or_else(|| self.invalid())?;
+    pub(super) fn value(&mut self) -> Result<f64, FrameError> {
+        let (value, end) = number::read_value(self.frame, self.at).ok_or_else(|| self.invalid())?;
+        self.at = end;
+        Ok(value)
+    }
+
+    /// Reads the number that must begin here, and that should be an integer.
+    #[inline]
+    pub(super) fn integer(&mut self) -> Result<Number, FrameError> {
+        let (number, end) =
+            number::read_integer(self.frame, self.at).ok_or_else(|| self.invalid())?;
         self.at = end;
         Ok(number)
     }
@@ -210,7 +289,7 @@ impl<'a> Scanner<'a> {
         let end = plain_end(self.frame.as_bytes(), start);
         if self.frame.as_bytes().get(end) == Some(&b'"') {
             self.at = end + 1;
-            Ok(Text { start, end, in_scratch: false })
+            Ok(Text { start, end, source: Source::Frame })
         } else {
             self.at = end;
             self.escaped_string(start)
@@ -237,7 +316,7 @@ impl<'a> Scanner<'a> {
             self.at = plain_end(self.frame.as_bytes(), plain);
         }
         self.at += 1;
-        Ok(Text { start: kept, end: self.scratch.len(), in_scratch: true })
+        Ok(Text { start: kept, end: self.scratch.len(), source: Source::Scratch })
     }
 
     /// Reads what follows a backslash.
@@ -300,7 +379,11 @@ impl<'a> Scanner<'a> {
             b't' => self.literal("true"),
             b'f' => self.literal("false"),
             b'n' => self.literal("null"),
-            _ => self.number().map(|_| ()),
+            _ => {
+                let (_, end) = number::read(self.frame, self.at).ok_or_else(|| self.invalid())?;
+                self.at = end;
+                Ok(())
+            }
         }
     }
 
