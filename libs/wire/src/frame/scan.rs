@@ -1,4 +1,5 @@
 use super::FrameError;
+use super::ahead::Ahead;
 use super::number::{self, Number};
 
 /// How many arrays and objects may be open at once, as in serde_json.
@@ -24,6 +25,11 @@ enum Source {
 }
 
 impl Text {
+    #[inline]
+    pub(super) fn in_frame(start: usize, end: usize) -> Self {
+        Self { start, end, source: Source::Frame }
+    }
+
     #[inline]
     pub(super) fn get<'t>(self, frame: &'t str, scratch: &'t str) -> &'t str {
         let text = match self.source {
@@ -51,47 +57,6 @@ pub(super) struct Scanner<'a> {
     depth: u32,
 }
 
-/// A look at what comes, from where a scanner is. Sees only what is spelled in the plainest way, and
-/// after a `None` it is of no more use.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead<'a> {
-    frame: &'a str,
-    at: usize,
-}
-
-impl Ahead<'_> {
-    /// Passes over these bytes.
-    #[inline(always)]
-    pub(super) fn pass<const N: usize>(&mut self, bytes: &[u8; N]) -> Option<()> {
-        let next: &[u8; N] = self.frame.as_bytes().get(self.at..)?.first_chunk()?;
-        (next == bytes).then(|| self.at += N)
-    }
-
-    #[inline(always)]
-    pub(super) fn value(&mut self) -> Option<f64> {
-        let (value, end) = number::short_value(self.frame.as_bytes(), self.at)?;
-        self.at = end;
-        Some(value)
-    }
-
-    #[inline(always)]
-    pub(super) fn integer(&mut self) -> Option<i64> {
-        let (integer, end) = number::short_integer(self.frame.as_bytes(), self.at)?;
-        self.at = end;
-        Some(integer)
-    }
-
-    #[inline(always)]
-    pub(super) fn text(&mut self) -> Option<Text> {
-        self.pass(b"\"")?;
-        let start = self.at;
-        self.at = plain_end(self.frame.as_bytes(), start);
-        let text = Text { start, end: self.at, source: Source::Frame };
-        self.pass(b"\"")?;
-        Some(text)
-    }
-}
-
 impl<'a> Scanner<'a> {
     /// Strings with escapes go into `scratch`, behind what it holds.
     pub(super) fn new(frame: &'a str, scratch: &'a mut String) -> Self {
@@ -100,13 +65,13 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     pub(super) fn ahead(&self) -> Ahead<'a> {
-        Ahead { frame: self.frame, at: self.at }
+        Ahead::new(self.frame, self.at)
     }
 
     /// Goes on from there.
     #[inline]
-    pub(super) fn catch_up(&mut self, ahead: Ahead<'a>) {
-        self.at = ahead.at;
+    pub(super) fn catch_up(&mut self, ahead: &Ahead<'a>) {
+        self.at = ahead.at();
     }
 
     #[inline]
@@ -222,7 +187,7 @@ impl<'a> Scanner<'a> {
             && letter.is_ascii_alphanumeric()
         {
             self.at += 4;
-            return Ok(Text { start, end: start + 1, source: Source::Frame });
+            return Ok(Text::in_frame(start, start + 1));
         }
         self.long_key()
     }
@@ -289,7 +254,7 @@ impl<'a> Scanner<'a> {
         let end = plain_end(self.frame.as_bytes(), start);
         if self.frame.as_bytes().get(end) == Some(&b'"') {
             self.at = end + 1;
-            Ok(Text { start, end, source: Source::Frame })
+            Ok(Text::in_frame(start, end))
         } else {
             self.at = end;
             self.escaped_string(start)
@@ -401,7 +366,7 @@ impl<'a> Scanner<'a> {
 /// Finds the first byte from `at` on that is a quote, a backslash or a control character, eight
 /// bytes at a time; the end where there is none.
 #[inline]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = ONES << 7;
     while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {

@@ -3,8 +3,9 @@ use std::ops::Range;
 
 use market::{Price, Symbol, Volume};
 
+use super::ahead::Ahead;
 use super::number::Number;
-use super::scan::{Ahead, Scanner, Text};
+use super::scan::{Scanner, Text};
 use super::{FrameError, Rejections, TradeRejection};
 
 /// How far ahead of the clock a trade may be, in milliseconds.
@@ -90,7 +91,7 @@ impl Found {
         let mut ahead = scanner.ahead();
         let members = self.usual_members_ahead(&mut ahead);
         match members {
-            Some(_) => scanner.catch_up(ahead),
+            Some(_) => scanner.catch_up(&ahead),
             None => self.conditions.truncate(conditions_from),
         }
         members
