@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use market::{CandleSpec, Interval, Symbol};
 use metrics::{Counter, Gauge, Histogram};
 use service::catalogue;
-use speed::Reader;
+use speed::{Ends, Reader, StreamEntry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -152,9 +152,20 @@ impl Live {
             tracing::warn!(cut = self.sockets.len(), "WebSockets were still busy");
         }
     }
-}
 
-impl Live {
+    /// Begins at these ends, of no symbol anything known: for a caller that has the entries of the
+    /// streams from elsewhere, in place of what `new` gave to be spawned.
+    pub fn begin(&self, ends: &Ends) {
+        self.board.begin(ends, Vec::new());
+        self.board.set_current(true);
+    }
+
+    /// Tells everybody of an entry. Returns whether it could: not where entries before it are
+    /// missing, or where a trade in it is too late for what is kept in memory.
+    pub fn tell(&self, entry: &StreamEntry) -> bool {
+        self.board.apply(entry).is_ok_and(|late| late.is_empty())
+    }
+
     /// How a symbol stands; `None` where the view is behind.
     pub(crate) fn latest(&self, symbol: &Symbol) -> Option<Option<Seen>> {
         if !self.board.is_current() {

@@ -29,7 +29,7 @@ use service::{Service, catalogue};
 
 pub use effect::{Effect, Places};
 pub use gathering::{Batch, Gathered};
-pub use symbols::Known;
+pub use symbols::{Known, Symbols};
 
 use crate::follower::Follower;
 use crate::gathering::Gathering;

@@ -3,7 +3,7 @@ use market::Symbol;
 
 /// Numbers for symbols, so that a trade carries four bytes instead of a name.
 #[derive(Debug)]
-pub(crate) struct Symbols {
+pub struct Symbols {
     numbers: HashMap<Symbol, u32, foldhash::fast::RandomState>,
     known: Vec<Known>,
     partitions: i32,
@@ -18,13 +18,14 @@ pub struct Known {
 }
 
 impl Symbols {
-    pub(crate) fn new(partitions: i32) -> Self {
+    /// `partitions` are those of the topic.
+    pub fn new(partitions: i32) -> Self {
         Self { numbers: HashMap::default(), known: Vec::new(), partitions }
     }
 
     /// The symbol's number. `name` is normalized.
     #[inline]
-    pub(crate) fn number(&mut self, name: &str) -> u32 {
+    pub fn number(&mut self, name: &str) -> u32 {
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }

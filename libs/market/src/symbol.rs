@@ -36,7 +36,7 @@ impl Symbol {
         if bytes.len() > MAX_SYMBOL_BYTES {
             return Err(SymbolError::TooLong);
         }
-        if bytes.iter().all(|byte| matches!(byte, 0x20..=0x60 | b'{'..=b'~')) {
+        if is_plain(bytes) {
             return Ok(Cow::Borrowed(text));
         }
         // DEL and C0 are one byte each, C1 (U+0080 to U+009F) two: `char` knows them all.
@@ -52,6 +52,32 @@ impl Symbol {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether all bytes are printable ASCII and none is a letter in lower case: mostly they are. Eight
+/// at a time, the last ones twice where the length is no multiple of it.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    if let Some(last) = bytes.last_chunk() {
+        let (eights, _) = bytes.as_chunks();
+        return eights.iter().chain([last]).all(|eight| are_plain(u64::from_le_bytes(*eight)));
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return are_plain(u64::from(first) << 32 | u64::from(last));
+    }
+    bytes.iter().all(|byte| are_plain(u64::from(*byte) * ONES))
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// What is added moves the bytes from a bound on to where their high bit is set. Only one that is
+/// not ASCII carries into its neighbour, and then all are not plain.
+#[inline]
+fn are_plain(word: u64) -> bool {
+    let from = |byte: u8| word.wrapping_add(ONES * u64::from(0x80 - byte));
+    let others = word | !from(b' ') | from(b'a') & !from(b'{') | from(0x7f);
+    others & (ONES << 7) == 0
 }
 
 impl Borrow<str> for Symbol {
@@ -79,6 +105,20 @@ mod tests {
     fn check(text: &str, expected: Result<&str, SymbolError>) {
         let found = Symbol::new(text);
         assert_eq!(found.as_ref().map(Symbol::as_str), expected.as_ref().map(|s| *s), "{text:?}");
+    }
+
+    #[test]
+    fn a_symbol_is_plain_where_each_of_its_bytes_is() {
+        for length in 1..=17 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'A'; length];
+                    bytes[place] = byte;
+                    let expected = matches!(byte, 0x20..=0x60 | b'{'..=b'~');
+                    assert_eq!(is_plain(&bytes), expected, "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,3 +1,6 @@
+/// Below are the bits of what is finite and not negative, in their order.
+const INFINITY: u64 = f64::INFINITY.to_bits();
+
 /// A price in the quote currency. One that exists is finite and positive.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 #[repr(transparent)]
@@ -6,7 +9,10 @@ pub struct Price(f64);
 impl Price {
     #[inline]
     pub fn new(value: f64) -> Option<Self> {
-        (value > 0.0 && value < f64::INFINITY).then_some(Self(value))
+        // As integers, since the bits of what is positive are in its order: one comparison, where
+        // the compiler makes a dozen steps of two between floats.
+        let is_one = value.to_bits().wrapping_sub(1) < INFINITY - 1;
+        is_one.then_some(Self(value))
     }
 
     #[inline]
@@ -38,7 +44,8 @@ impl Volume {
     #[inline]
     pub fn new(value: f64) -> Option<Self> {
         // The addition turns -0.0 into 0.0, so that no reader ever sees a minus sign.
-        (0.0..f64::INFINITY).contains(&value).then_some(Self(value + 0.0))
+        let value = value + 0.0;
+        (value.to_bits() < INFINITY).then_some(Self(value))
     }
 
     #[inline]
@@ -98,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_price_is_finite_and_positive() {
-        for bad in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for bad in [0.0, -0.0, -1.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert_eq!(Price::new(bad), None, "{bad}");
         }
         for good in [f64::MIN_POSITIVE, 5e-324, 0.01, 39_432.48, f64::MAX] {
@@ -108,8 +115,11 @@ mod tests {
 
     #[test]
     fn a_volume_is_finite_and_not_negative() {
-        for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        for bad in [-1.0, -5e-324, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert_eq!(Volume::new(bad), None, "{bad}");
+        }
+        for good in [0.0, 5e-324, f64::MAX] {
+            assert_eq!(Volume::new(good).map(Volume::get), Some(good));
         }
         assert_eq!(Volume::new(0.000_263).map(Volume::get), Some(0.000_263));
         assert!(Volume::new(-0.0).expect("zero is a volume").get().is_sign_positive());

@@ -9,6 +9,7 @@
 //! JSON allows is read: any order, whitespace, escapes, unknown members, repeated members (the
 //! last one wins). One bad trade drops that trade; invalid JSON drops the frame.
 
+mod ahead;
 mod error;
 mod number;
 mod scan;

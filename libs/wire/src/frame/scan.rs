@@ -1,21 +1,41 @@
 use super::FrameError;
+use super::ahead::Ahead;
 use super::number::{self, Number};
 
 /// How many arrays and objects may be open at once, as in serde_json.
 const MAX_DEPTH: u32 = 127;
 
-/// Where a string is: in the frame as it stands, or, if it had escapes, in the scratch.
-#[derive(Clone, Copy, Debug, Default)]
+/// Where a string is.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
     start: usize,
     end: usize,
-    in_scratch: bool,
+    source: Source,
+}
+
+/// As large as the places, so that a text is moved as three words: what would be left of the third
+/// one is moved in pieces, and a processor waits before it puts them together again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+enum Source {
+    /// The string stands there as it is.
+    Frame,
+    /// It had escapes, or was in lower case.
+    Scratch,
 }
 
 impl Text {
     #[inline]
+    pub(super) fn in_frame(start: usize, end: usize) -> Self {
+        Self { start, end, source: Source::Frame }
+    }
+
+    #[inline]
     pub(super) fn get<'t>(self, frame: &'t str, scratch: &'t str) -> &'t str {
-        let text = if self.in_scratch { scratch } else { frame };
+        let text = match self.source {
+            Source::Frame => frame,
+            Source::Scratch => scratch,
+        };
         &text[self.start..self.end]
     }
 
@@ -44,6 +64,17 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
+    pub(super) fn ahead(&self) -> Ahead<'a> {
+        Ahead::new(self.frame, self.at)
+    }
+
+    /// Goes on from there.
+    #[inline]
+    pub(super) fn catch_up(&mut self, ahead: &Ahead<'a>) {
+        self.at = ahead.at();
+    }
+
+    #[inline]
     pub(super) fn get(&self, text: Text) -> &str {
         text.get(self.frame, self.scratch)
     }
@@ -51,8 +82,11 @@ impl<'a> Scanner<'a> {
     /// The one letter that `text` is; 0 where it is anything else.
     #[inline]
     pub(super) fn letter(&self, text: Text) -> u8 {
-        let bytes = if text.in_scratch { self.scratch.as_bytes() } else { self.frame.as_bytes() };
-        if text.len() == 1 { bytes[text.start] } else { 0 }
+        let source = match text.source {
+            Source::Frame => self.frame,
+            Source::Scratch => &*self.scratch,
+        };
+        if text.len() == 1 { source.as_bytes()[text.start] } else { 0 }
     }
 
     /// Keeps a string that the frame does not have.
@@ -60,7 +94,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn keep(&mut self, text: &str) -> Text {
         let start = self.scratch.len();
         self.scratch.push_str(text);
-        Text { start, end: self.scratch.len(), in_scratch: true }
+        Text { start, end: self.scratch.len(), source: Source::Scratch }
     }
 
     /// The next byte, whatever it is; 0, which JSON has nowhere, at the end.
@@ -153,7 +187,7 @@ impl<'a> Scanner<'a> {
             && letter.is_ascii_alphanumeric()
         {
             self.at += 4;
-            return Ok(Text { start, end: start + 1, in_scratch: false });
+            return Ok(Text::in_frame(start, start + 1));
         }
         self.long_key()
     }
@@ -193,9 +227,19 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Reads the number that must begin here.
     #[inline]
-    pub(super) fn number(&mut self) -> Result<Number, FrameError> {
-        let (number, end) = number::read(self.frame, self.at).ok_or_else(|| self.invalid())?;
+    pub(super) fn value(&mut self) -> Result<f64, FrameError> {
+        let (value, end) = number::read_value(self.frame, self.at).ok_or_else(|| self.invalid())?;
+        self.at = end;
+        Ok(value)
+    }
+
+    /// Reads the number that must begin here, and that should be an integer.
+    #[inline]
+    pub(super) fn integer(&mut self) -> Result<Number, FrameError> {
+        let (number, end) =
+            number::read_integer(self.frame, self.at).ok_or_else(|| self.invalid())?;
         self.at = end;
         Ok(number)
     }
@@ -210,7 +254,7 @@ impl<'a> Scanner<'a> {
         let end = plain_end(self.frame.as_bytes(), start);
         if self.frame.as_bytes().get(end) == Some(&b'"') {
             self.at = end + 1;
-            Ok(Text { start, end, in_scratch: false })
+            Ok(Text::in_frame(start, end))
         } else {
             self.at = end;
             self.escaped_string(start)
@@ -237,7 +281,7 @@ impl<'a> Scanner<'a> {
             self.at = plain_end(self.frame.as_bytes(), plain);
         }
         self.at += 1;
-        Ok(Text { start: kept, end: self.scratch.len(), in_scratch: true })
+        Ok(Text { start: kept, end: self.scratch.len(), source: Source::Scratch })
     }
 
     /// Reads what follows a backslash.
@@ -300,7 +344,11 @@ impl<'a> Scanner<'a> {
             b't' => self.literal("true"),
             b'f' => self.literal("false"),
             b'n' => self.literal("null"),
-            _ => self.number().map(|_| ()),
+            _ => {
+                let (_, end) = number::read(self.frame, self.at).ok_or_else(|| self.invalid())?;
+                self.at = end;
+                Ok(())
+            }
         }
     }
 
@@ -318,7 +366,7 @@ impl<'a> Scanner<'a> {
 /// Finds the first byte from `at` on that is a quote, a backslash or a control character, eight
 /// bytes at a time; the end where there is none.
 #[inline]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = ONES << 7;
     while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {

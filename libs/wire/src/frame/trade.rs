@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use market::{Price, Symbol, Volume};
 
+use super::ahead::Ahead;
 use super::number::Number;
 use super::scan::{Scanner, Text};
 use super::{FrameError, Rejections, TradeRejection};
@@ -59,7 +60,10 @@ impl Found {
     ) -> Result<(), FrameError> {
         let conditions_from = self.conditions.len();
         let checked = if scanner.peek() == b'{' {
-            let members = self.members(scanner)?;
+            let members = match self.usual_members(scanner) {
+                Some(members) => members,
+                None => self.members(scanner)?,
+            };
             self.check(scanner, &members, latest)
         } else {
             scanner.skip()?;
@@ -78,7 +82,66 @@ impl Found {
         Ok(())
     }
 
+    /// Reads a trade that is written as the feed does: these members in this order, or all but the
+    /// conditions, without whitespace, escapes or long numbers. `None` where anything is different;
+    /// then nothing was read.
     #[inline]
+    fn usual_members(&mut self, scanner: &mut Scanner<'_>) -> Option<Members> {
+        let conditions_from = self.conditions.len();
+        let mut ahead = scanner.ahead();
+        let members = self.usual_members_ahead(&mut ahead);
+        match members {
+            Some(_) => scanner.catch_up(&ahead),
+            None => self.conditions.truncate(conditions_from),
+        }
+        members
+    }
+
+    #[inline(always)]
+    fn usual_members_ahead(&mut self, ahead: &mut Ahead<'_>) -> Option<Members> {
+        ahead.pass(b"{")?;
+        if ahead.pass(b"\"c\":").is_some() {
+            if ahead.pass(b"null").is_none() {
+                self.usual_conditions(ahead)?;
+            }
+            ahead.pass(b",")?;
+        }
+        ahead.pass(b"\"p\":")?;
+        let price = ahead.value()?;
+        ahead.pass(b",\"s\":")?;
+        let symbol = ahead.text()?;
+        ahead.pass(b",\"t\":")?;
+        let timestamp = ahead.integer()?;
+        ahead.pass(b",\"v\":")?;
+        let volume = ahead.value()?;
+        ahead.pass(b"}")?;
+        Some(Members {
+            symbol: Some(symbol),
+            price: Some(price),
+            volume: Some(volume),
+            timestamp: (timestamp > 0).then_some(timestamp),
+            conditions_valid: true,
+        })
+    }
+
+    #[inline]
+    fn usual_conditions(&mut self, ahead: &mut Ahead<'_>) -> Option<()> {
+        ahead.pass(b"[")?;
+        if ahead.pass(b"]").is_some() {
+            return Some(());
+        }
+        for _ in 0..MAX_CONDITIONS {
+            let condition = ahead.text().filter(|text| text.len() <= MAX_CONDITION_BYTES)?;
+            self.conditions.push(condition);
+            if ahead.pass(b"]").is_some() {
+                return Some(());
+            }
+            ahead.pass(b",")?;
+        }
+        None
+    }
+
+    #[inline(never)]
     fn members(&mut self, scanner: &mut Scanner<'_>) -> Result<Members, FrameError> {
         let conditions_from = self.conditions.len();
         let mut members = Members {
@@ -98,13 +161,15 @@ impl Found {
                         None
                     };
                 }
-                b'p' => members.price = number(scanner)?.map(|number| number.value),
+                b'p' => members.price = number(scanner, Scanner::value)?,
                 b'v' => {
                     let null = scanner.peek() == b'n';
-                    let number = number(scanner)?;
-                    members.volume = if null { Some(0.0) } else { number.map(|n| n.value) };
+                    let number = number(scanner, Scanner::value)?;
+                    members.volume = if null { Some(0.0) } else { number };
                 }
-                b't' => members.timestamp = number(scanner)?.and_then(milliseconds),
+                b't' => {
+                    members.timestamp = number(scanner, Scanner::integer)?.and_then(milliseconds);
+                }
                 b'c' => {
                     self.conditions.truncate(conditions_from);
                     members.conditions_valid = conditions(scanner, &mut self.conditions)?;
@@ -155,9 +220,12 @@ impl Found {
 
 /// Reads the value here: a number, or `None` for anything else.
 #[inline(always)]
-fn number(scanner: &mut Scanner<'_>) -> Result<Option<Number>, FrameError> {
+fn number<'a, N>(
+    scanner: &mut Scanner<'a>,
+    read: impl FnOnce(&mut Scanner<'a>) -> Result<N, FrameError>,
+) -> Result<Option<N>, FrameError> {
     if matches!(scanner.peek(), b'0'..=b'9' | b'-') {
-        scanner.number().map(Some)
+        read(scanner).map(Some)
     } else {
         scanner.skip()?;
         Ok(None)

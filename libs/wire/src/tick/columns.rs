@@ -1,3 +1,5 @@
+use std::slice;
+
 use market::{Price, Trade, Volume};
 
 use super::{END_OF_TIME, MAX_TRADES_PER_RECORD, TickError};
@@ -11,6 +13,11 @@ pub(super) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
+    #[inline]
+    pub(super) fn of(first: &'a [u8]) -> Self {
+        Self { first, gathered: false }
+    }
+
     #[inline]
     pub(super) fn add(&mut self, piece: &'a [u8], scratch: &mut Vec<u8>) {
         if self.gathered {
@@ -36,7 +43,40 @@ pub(super) fn is_timestamp(milliseconds: i64) -> bool {
     (0 < milliseconds) & (milliseconds < END_OF_TIME)
 }
 
-/// The trades of a record that carries several: equal lengths, every value valid.
+/// One trade, as columns have it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Row {
+    price: [u8; 8],
+    timestamp: [u8; 8],
+    volume: [u8; 8],
+    received_at: [u8; 8],
+}
+
+impl Row {
+    #[inline]
+    pub(super) fn new(trade: &Trade) -> Self {
+        Self {
+            price: trade.price.get().to_le_bytes(),
+            timestamp: trade.timestamp.to_le_bytes(),
+            volume: trade.volume.get().to_le_bytes(),
+            received_at: trade.received_at.to_le_bytes(),
+        }
+    }
+
+    #[inline]
+    fn trade(&self) -> Trade {
+        Trade {
+            price: Price::new(f64::from_le_bytes(self.price))
+                .expect("every price was checked when the columns were made"),
+            volume: Volume::new(f64::from_le_bytes(self.volume))
+                .expect("every volume was checked when the columns were made"),
+            timestamp: i64::from_le_bytes(self.timestamp),
+            received_at: u64::from_le_bytes(self.received_at),
+        }
+    }
+}
+
+/// The trades of a record: equal lengths, every value valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns<'a> {
     prices: &'a [[u8; 8]],
@@ -71,6 +111,17 @@ impl<'a> Columns<'a> {
         Ok(Some(columns))
     }
 
+    /// The trade of a record without columns; it is valid.
+    #[inline]
+    pub(super) fn of_one(row: &'a Row) -> Self {
+        Self {
+            prices: slice::from_ref(&row.price),
+            timestamps: slice::from_ref(&row.timestamp),
+            volumes: slice::from_ref(&row.volume),
+            received_ats: slice::from_ref(&row.received_at),
+        }
+    }
+
     /// Whole columns at a time and without early exits, so that the compiler can vectorize.
     fn check(&self) -> Result<(), TickError> {
         fn all(column: &[[u8; 8]], valid: impl Fn([u8; 8]) -> bool) -> bool {
@@ -99,13 +150,23 @@ impl<'a> Columns<'a> {
     /// Panics where `index` is not below the length.
     #[inline]
     pub(super) fn trade(&self, index: usize) -> Trade {
-        Trade {
-            price: Price::new(f64::from_le_bytes(self.prices[index]))
-                .expect("every price was checked when the columns were made"),
-            volume: Volume::new(f64::from_le_bytes(self.volumes[index]))
-                .expect("every volume was checked when the columns were made"),
-            timestamp: i64::from_le_bytes(self.timestamps[index]),
-            received_at: u64::from_le_bytes(self.received_ats[index]),
-        }
+        let row = Row {
+            price: self.prices[index],
+            timestamp: self.timestamps[index],
+            volume: self.volumes[index],
+            received_at: self.received_ats[index],
+        };
+        row.trade()
+    }
+
+    #[inline]
+    pub(super) fn trades(
+        &self,
+    ) -> impl ExactSizeIterator<Item = Trade> + DoubleEndedIterator + use<'a> {
+        let prices = self.prices.iter().zip(self.timestamps);
+        let volumes = self.volumes.iter().zip(self.received_ats);
+        prices.zip(volumes).map(|((&price, &timestamp), (&volume, &received_at))| {
+            Row { price, timestamp, volume, received_at }.trade()
+        })
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 use market::{Price, Symbol, Trade, Volume};
 
 use super::TickError;
-use super::columns::{Columns, Pieces, is_timestamp};
-use super::protobuf::{Reader, WireType};
+use super::columns::{Columns, Pieces, Row, is_timestamp};
+use super::protobuf::{BYTES, FIXED64, Reader, VARINT, WireType, key};
 
 /// Decodes the values of `market_ticks`, one after the other, into views of them.
 ///
@@ -28,9 +28,11 @@ struct Scratch {
     latest_conditions: Vec<Range<usize>>,
     /// Where in the record the strings of `condition_values` are.
     all_conditions: Vec<Range<usize>>,
-    /// The first of `all_conditions` that is each trade's, and their number at the end. Empty
-    /// where the record has no counts.
+    /// The first of `conditions` that is each trade's, and their number at the end. Empty where
+    /// the record has none.
     condition_starts: Vec<usize>,
+    /// The trade of a record without columns.
+    one: Row,
 }
 
 /// The trades of one record, borrowed from its bytes. Every value is valid.
@@ -38,15 +40,9 @@ struct Scratch {
 pub struct TickRecord<'a> {
     bytes: &'a [u8],
     symbol: &'a str,
-    trades: Trades<'a>,
+    columns: Columns<'a>,
     conditions: &'a [Range<usize>],
     condition_starts: &'a [usize],
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Trades<'a> {
-    One(Trade),
-    Columns(Columns<'a>),
 }
 
 /// The fields of the message as they stand, last one wins.
@@ -77,24 +73,73 @@ impl Decoder {
     /// but breaks the message's contract (`proto/gostocks/market/v1/tick.proto`).
     #[inline]
     pub fn decode<'a>(&'a mut self, bytes: &'a [u8]) -> Result<TickRecord<'a>, TickError> {
-        let fields = self.scratch.read(bytes)?;
+        let mut fields = Fields::default();
+        self.scratch.read(bytes, &mut fields)?;
         self.scratch.check(bytes, &fields)
     }
 }
 
 impl Scratch {
     #[inline(always)]
-    fn read<'a>(&mut self, bytes: &'a [u8]) -> Result<Fields<'a>, TickError> {
+    fn read<'a>(&mut self, bytes: &'a [u8], fields: &mut Fields<'a>) -> Result<(), TickError> {
         self.latest_conditions.clear();
         self.all_conditions.clear();
-        let mut fields = Fields::default();
         let mut reader = Reader::new(bytes);
+        // Encoders write fields in their order, and a key that is expected costs less than one that
+        // may be any.
+        if reader.passes(key(1, BYTES)) {
+            fields.symbol = text(&mut reader)?;
+        }
+        if reader.passes(key(2, FIXED64)) {
+            fields.price = f64::from_le_bytes(reader.fixed64()?);
+        }
+        if reader.passes(key(3, VARINT)) {
+            // Two's complement in a varint.
+            fields.timestamp = reader.varint()?.cast_signed();
+        }
+        if reader.passes(key(4, FIXED64)) {
+            fields.volume = f64::from_le_bytes(reader.fixed64()?);
+        }
+        while reader.passes(key(5, BYTES)) {
+            self.latest_conditions.push(text_range(bytes, &mut reader)?);
+        }
+        if reader.passes(key(6, FIXED64)) {
+            fields.received_at = u64::from_le_bytes(reader.fixed64()?);
+        }
+        if reader.passes(key(7, BYTES)) {
+            fields.prices = Pieces::of(eights(&mut reader, WireType::Bytes)?);
+        }
+        if reader.passes(key(8, BYTES)) {
+            fields.timestamps = Pieces::of(eights(&mut reader, WireType::Bytes)?);
+        }
+        if reader.passes(key(9, BYTES)) {
+            fields.volumes = Pieces::of(eights(&mut reader, WireType::Bytes)?);
+        }
+        if reader.passes(key(10, BYTES)) {
+            fields.received_ats = Pieces::of(eights(&mut reader, WireType::Bytes)?);
+        }
+        if reader.passes(key(11, BYTES)) {
+            fields.condition_counts = Pieces::of(varints(&mut reader, WireType::Bytes)?);
+        }
+        while reader.passes(key(12, BYTES)) {
+            self.all_conditions.push(text_range(bytes, &mut reader)?);
+        }
+        if reader.is_empty() { Ok(()) } else { self.read_on(bytes, reader, fields) }
+    }
+
+    /// Reads fields that come in any order, or that nobody knows.
+    #[cold]
+    fn read_on<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        mut reader: Reader<'a>,
+        fields: &mut Fields<'a>,
+    ) -> Result<(), TickError> {
         while !reader.is_empty() {
             let key = reader.key()?;
             match (key.field, key.wire_type) {
                 (1, WireType::Bytes) => fields.symbol = text(&mut reader)?,
                 (2, WireType::Fixed64) => fields.price = f64::from_le_bytes(reader.fixed64()?),
-                // Two's complement in a varint.
                 (3, WireType::Varint) => fields.timestamp = reader.varint()?.cast_signed(),
                 (4, WireType::Fixed64) => fields.volume = f64::from_le_bytes(reader.fixed64()?),
                 (5, WireType::Bytes) => {
@@ -127,7 +172,7 @@ impl Scratch {
                 _ => reader.skip(key)?,
             }
         }
-        Ok(fields)
+        Ok(())
     }
 
     #[inline(always)]
@@ -164,18 +209,26 @@ impl Scratch {
             self.all_conditions.len(),
             &mut self.condition_starts,
         )?;
-        let (trades, conditions) = match columns {
-            None => (Trades::One(last), &self.latest_conditions),
-            Some(columns) => (Trades::Columns(columns), &self.all_conditions),
+        let (columns, conditions) = match columns {
+            Some(columns) => (columns, &self.all_conditions),
+            None => {
+                self.one = Row::new(&last);
+                if !self.latest_conditions.is_empty() {
+                    self.condition_starts.clear();
+                    self.condition_starts.extend([0, self.latest_conditions.len()]);
+                }
+                (Columns::of_one(&self.one), &self.latest_conditions)
+            }
         };
         let condition_starts = &self.condition_starts;
-        Ok(TickRecord { bytes, symbol, trades, conditions, condition_starts })
+        Ok(TickRecord { bytes, symbol, columns, conditions, condition_starts })
     }
 }
 
 #[inline]
 fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, TickError> {
-    std::str::from_utf8(reader.bytes()?).map_err(|_| TickError::NotUtf8)
+    // Faster on what is short than the standard library.
+    smoothutf8::from_utf8(reader.bytes()?).ok_or(TickError::NotUtf8)
 }
 
 /// Where in `bytes`, of which `reader` reads the rest, the text of the next field is.
@@ -260,47 +313,34 @@ impl<'a> TickRecord<'a> {
     #[allow(clippy::len_without_is_empty)] // A record is never empty.
     #[inline]
     pub fn len(&self) -> u32 {
-        match &self.trades {
-            Trades::One(_) => 1,
-            Trades::Columns(columns) => columns.len() as u32,
-        }
+        self.columns.len() as u32
     }
 
     /// The trade at `index` in arrival order. Panics where `index` is not below [`Self::len`].
     #[inline]
     pub fn trade(&self, index: u32) -> Trade {
-        match &self.trades {
-            Trades::One(trade) => {
-                assert_eq!(index, 0, "the record carries one trade");
-                *trade
-            }
-            Trades::Columns(columns) => columns.trade(index as usize),
-        }
+        self.columns.trade(index as usize)
     }
 
     /// The trades in arrival order.
     #[inline]
-    pub fn trades(&self) -> impl DoubleEndedIterator<Item = Trade> + '_ {
-        (0..self.len()).map(|index| self.trade(index))
+    pub fn trades(&self) -> impl ExactSizeIterator<Item = Trade> + DoubleEndedIterator {
+        self.columns.trades()
     }
 
     /// The conditions of the trade at `index`, in the feed's order; none where there is no such
     /// trade.
+    #[inline]
     pub fn conditions(&self, index: u32) -> impl Iterator<Item = &'a str> {
-        let ranges = match &self.trades {
-            Trades::One(_) if index == 0 => self.conditions,
-            Trades::One(_) => &[],
-            Trades::Columns(_) => {
-                let index = index as usize;
-                match self.condition_starts.get(index..index.saturating_add(2)) {
-                    Some(&[start, end]) => &self.conditions[start..end],
-                    _ => &[],
-                }
-            }
+        let index = index as usize;
+        let ranges = match self.condition_starts.get(index..index.saturating_add(2)) {
+            Some(&[start, end]) => &self.conditions[start..end],
+            _ => &[],
         };
         let bytes = self.bytes;
         ranges.iter().map(move |range| {
-            std::str::from_utf8(&bytes[range.clone()]).expect("every string was checked by decode")
+            smoothutf8::from_utf8(&bytes[range.clone()])
+                .expect("every string was checked by decode")
         })
     }
 }

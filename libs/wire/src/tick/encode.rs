@@ -1,15 +1,6 @@
 use market::Trade;
 
-use super::protobuf::put_varint;
-
-/// The key of a field: its number and its wire type.
-const fn key(field: u8, wire_type: u8) -> u8 {
-    field << 3 | wire_type
-}
-
-const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
-const BYTES: u8 = 2;
+use super::protobuf::{BYTES, FIXED64, VARINT, key, put_varint};
 
 /// Appends the record of one trade to `out`.
 ///

@@ -3,6 +3,15 @@ use super::TickError;
 /// Deepest nesting of unknown groups that is skipped, as in prost.
 const MAX_GROUP_DEPTH: usize = 100;
 
+/// The key of a field below 16: its number and its wire type.
+pub(super) const fn key(field: u8, wire_type: u8) -> u8 {
+    field << 3 | wire_type
+}
+
+pub(super) const VARINT: u8 = 0;
+pub(super) const FIXED64: u8 = 1;
+pub(super) const BYTES: u8 = 2;
+
 /// What is left of a message, read field by field.
 ///
 /// Wire format: <https://protobuf.dev/programming-guides/encoding/>.
@@ -44,6 +53,18 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    /// Whether this key is next, which is then behind.
+    #[inline]
+    pub(super) fn passes(&mut self, key: u8) -> bool {
+        match *self.rest {
+            [next, ref rest @ ..] if next == key => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
     #[inline]
     pub(super) fn key(&mut self) -> Result<Key, TickError> {
         let key = u32::try_from(self.varint()?).map_err(|_| TickError::Encoding)?;
@@ -76,6 +97,25 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn long_varint(&mut self) -> Result<u64, TickError> {
+        const HIGHS: u64 = 0x8080_8080_8080_8080;
+        if let Some((eight, _)) = self.rest.split_first_chunk() {
+            let word = u64::from_le_bytes(*eight);
+            let bits = (!word & HIGHS).trailing_zeros() + 1;
+            // The byte that ends it is among the eight.
+            if let Some(rest) = self.rest.get(bits as usize / 8..).filter(|_| bits <= 64) {
+                self.rest = rest;
+                let sevens = word << (64 - bits) >> (64 - bits) & !HIGHS;
+                let pairs = sevens & 0x007f_007f_007f_007f | sevens >> 1 & 0x3f80_3f80_3f80_3f80;
+                let fours = pairs & 0x0000_3fff_0000_3fff | pairs >> 2 & 0x0fff_c000_0fff_c000;
+                return Ok(fours & 0x0fff_ffff | fours >> 4 & 0x00ff_ffff_f000_0000);
+            }
+        }
+        self.longest_varint()
+    }
+
+    /// Byte by byte.
+    #[cold]
+    fn longest_varint(&mut self) -> Result<u64, TickError> {
         let mut value = 0;
         let mut rest = self.rest;
         let mut shift = 0;

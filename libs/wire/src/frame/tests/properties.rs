@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::super::FrameDecoder;
+use super::super::{FrameDecoder, number};
 use super::reference::check;
 use crate::testing::{Mutation, mutate, mutations};
 
@@ -282,10 +282,18 @@ proptest! {
     #[test]
     fn reads_numbers_as_the_standard_library_does(number in number()) {
         let Json::Plain(text) = number else { unreachable!("a number is plain") };
-        let (read, end) = super::super::number::read(&text, 0).expect("it is a number");
-        prop_assert_eq!(end, text.len());
-        prop_assert_eq!(read.value.to_bits(), text.parse::<f64>().expect("it is").to_bits());
-        prop_assert_eq!(read.integer, text.parse::<i64>().ok());
+        let value = text.parse::<f64>().expect("it is");
+        // What follows is no part of it, and there is room to read ahead.
+        for after in ["", ",", "}],\"type\":\"trade\"}"] {
+            let frame = format!("{text}{after}");
+            let (found, end) = number::read_value(&frame, 0).expect("it is a number");
+            prop_assert_eq!((found.to_bits(), end), (value.to_bits(), text.len()));
+            for read in [number::read, number::read_integer] {
+                let (found, end) = read(&frame, 0).expect("it is a number");
+                prop_assert_eq!((found.value.to_bits(), end), (value.to_bits(), text.len()));
+                prop_assert_eq!(found.integer, text.parse::<i64>().ok());
+            }
+        }
     }
 }
 
