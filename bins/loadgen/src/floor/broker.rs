@@ -58,6 +58,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
+    librdkafka: String,
     records_a_second: f64,
     bytes: u32,
     consumers: usize,
@@ -117,6 +118,7 @@ fn measure(arguments: &Arguments, topic: &str) -> anyhow::Result<Figures> {
     let counts: Vec<u64> = late.iter().map(Micros::len).collect();
     ensure!(counts.iter().all(|count| *count == counts[0]), "consumers have read {counts:?} records");
     Ok(Figures {
+        librdkafka: rdkafka::util::get_rdkafka_version().1,
         records_a_second,
         bytes: arguments.bytes,
         consumers: late.len(),
