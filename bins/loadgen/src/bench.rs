@@ -139,8 +139,7 @@ impl Run {
             info!("making {} alerts that never fire", arguments.alerts);
             alerts.make_idle(&market, arguments.alerts).await?;
         }
-        let mut stored =
-            block_in_place(|| Stored::connect(&places.redis_addr, &market.symbols))?;
+        let mut stored = block_in_place(|| Stored::connect(&places.redis_addr, &market.symbols))?;
         let held = block_in_place(|| stored.held())?;
         let rig = Rig { arguments, market, alerts, stored, held };
         Ok(Self { rig, wrong: Wrong::default(), next: 1, alerts: 0, steps: Vec::new() })
@@ -181,8 +180,7 @@ impl Run {
     /// Whether it has held. Its figures count only where it is `told`.
     async fn step(&mut self, rate: f64, time: Duration, told: bool) -> anyhow::Result<bool> {
         let arguments = &self.rig.arguments;
-        let trades_per_frame =
-            Pace::new(rate, arguments.trades_per_frame.get()).trades_per_frame();
+        let trades_per_frame = Pace::new(rate, arguments.trades_per_frame.get()).trades_per_frame();
         let trades = |time: Duration| {
             let frames = rate * time.as_secs_f64() / trades_per_frame as f64;
             (frames.ceil() as u64).max(1) * trades_per_frame

@@ -100,14 +100,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let brokers = &places.kafka_brokers;
     let names: Vec<String> = watched.iter().map(|symbol| plan.symbols[*symbol].clone()).collect();
     let watch = block_in_place(|| Watch::start(&places.redis_addr, &names))?;
-    let topic =
-        block_in_place(|| trades::tail(brokers, &places.kafka_topic, Arc::clone(&tape)))?;
+    let topic = block_in_place(|| trades::tail(brokers, &places.kafka_topic, Arc::clone(&tape)))?;
     let alerts = firings::create(&places.alert_service_addr, plan).await?;
     let firings = match alerts.is_empty() {
         true => None,
-        false => Some(block_in_place(|| {
-            firings::tail(brokers, &places.kafka_firings_topic, &alerts)
-        })?),
+        false => {
+            Some(block_in_place(|| firings::tail(brokers, &places.kafka_firings_topic, &alerts))?)
+        }
     };
 
     info!(trades = plan.warm(), "warming up");

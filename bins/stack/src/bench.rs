@@ -122,11 +122,7 @@ fn ways(rig: &mut Rig, extent: &Extent, ui: &Ui) -> anyhow::Result<Vec<Way>> {
             format!("--rate 20000 --alerts {alerts} {times}"),
             &[][..],
         ),
-        (
-            "Highest rate, all symbols alike",
-            format!("--search --rate 100000 {times}"),
-            &[],
-        ),
+        ("Highest rate, all symbols alike", format!("--search --rate 100000 {times}"), &[]),
         (
             "Highest rate, symbols as in a market",
             format!("--search --rate 100000 --spread zipf {times}"),
@@ -201,9 +197,8 @@ fn asked(
     let seconds = extent.seconds;
     let mut asked = Vec::new();
     task.step(BARE);
-    let load = rig.with_bare_http(|address| {
-        wrk(&format!("http://{address}/price/AAPL"), seconds, None)
-    })?;
+    let load =
+        rig.with_bare_http(|address| wrk(&format!("http://{address}/price/AAPL"), seconds, None))?;
     asked.push(Asked { what: BARE, floor: None, load });
     let gateway = format!("http://{}", rig.gateway);
     task.step("GET /price/AAPL");
@@ -219,10 +214,9 @@ fn asked(
             "gostocks.alert.v1.AlertService/CreateAlert",
             r#"{"userId":1,"symbol":"AAPL","condition":"ALERT_CONDITION_ABOVE","targetPrice":9000000}"#,
         );
-        for (what, address, method) in [
-            ("gRPC GetPrice", &rig.gateway_grpc, price),
-            ("gRPC CreateAlert", &rig.alert, alert),
-        ] {
+        for (what, address, method) in
+            [("gRPC GetPrice", &rig.gateway_grpc, price), ("gRPC CreateAlert", &rig.alert, alert)]
+        {
             task.step(what);
             let load = call(ghz, address, method, seconds)?;
             asked.push(Asked { what, floor: None, load });

@@ -102,8 +102,7 @@ impl Alerts {
         page_size: i32,
         page_token: String,
     ) -> anyhow::Result<(Vec<Firing>, String)> {
-        let request =
-            GetFiringsRequest { page_size, page_token, ..GetFiringsRequest::default() };
+        let request = GetFiringsRequest { page_size, page_token, ..GetFiringsRequest::default() };
         let page = self.client.clone().get_firings(request).await.context("firings")?.into_inner();
         Ok((page.firings, page.next_page_token))
     }
@@ -210,7 +209,10 @@ mod tests {
         let early = [&all[..], &[firing(3)]].concat();
         check(&early, &["1 firings that were not to be, or came twice: alert 1003 at 1010"]);
         let other = Firing { price: 1_009.5, ..firing(2) };
-        check(&[firing(0), firing(1), other], &["1 firings on another trade: alert 1002 at 1009.5"]);
+        check(
+            &[firing(0), firing(1), other],
+            &["1 firings on another trade: alert 1002 at 1009.5"],
+        );
     }
 
     #[test]

@@ -99,10 +99,10 @@ mod tests {
                     \"volume\":42.0}\n\n: nothing new\n\nevent: ready\ndata: {}\n\n";
         let symbols = ["A", "B"].map(str::to_owned);
         let looks = follow(&mut text.as_bytes(), &symbols).expect("looks");
-        assert_eq!(looks.iter().map(|look| (look.symbol, look.volume)).collect::<Vec<_>>(), [(
-            1,
-            Some(42.0)
-        )]);
+        assert_eq!(
+            looks.iter().map(|look| (look.symbol, look.volume)).collect::<Vec<_>>(),
+            [(1, Some(42.0))]
+        );
         let gap = "event: gap\ndata: {}\n\n";
         assert!(follow(&mut gap.as_bytes(), &symbols).is_err());
     }

@@ -75,7 +75,13 @@ impl Percentiles {
     pub(crate) fn of(micros: &Micros) -> Self {
         let at = |q| micros.value_at_quantile(q) as f64 / 1e3;
         let max_ms = Some(micros.max() as f64 / 1e3);
-        Self { p50_ms: at(0.5), p90_ms: at(0.9), p99_ms: at(0.99), p999_ms: Some(at(0.999)), max_ms }
+        Self {
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            p999_ms: Some(at(0.999)),
+            max_ms,
+        }
     }
 }
 
@@ -200,7 +206,9 @@ pub(crate) mod tests {
         let table = figures.table();
         assert!(table.contains("20000 trades/s for 60 s: held (1000 trades in 900 records"));
         assert!(
-            table.contains("visible     due           1.500    12.250    12.250    12.250         –       1000"),
+            table.contains(
+                "visible     due           1.500    12.250    12.250    12.250         –       1000"
+            ),
             "{table}"
         );
         let json = serde_json::to_value(&figures).expect("JSON");

@@ -133,7 +133,14 @@ impl<'a> Judge<'a> {
         self.by_name.get(name).copied()
     }
 
-    fn see(&mut self, symbol: Option<usize>, price: f64, volume: f64, time: i64, wrong: &mut Wrong) {
+    fn see(
+        &mut self,
+        symbol: Option<usize>,
+        price: f64,
+        volume: f64,
+        time: i64,
+        wrong: &mut Wrong,
+    ) {
         let number = volume as u64;
         let is_sent = (self.step.first..self.end).contains(&number) && volume == number as f64;
         let what = || format!("volume {volume}");

@@ -15,7 +15,7 @@ use crate::bench::delivered::Client;
 use crate::bench::figures::{Row, StepFigures, metrics, outside};
 use crate::bench::lateness::Lateness;
 use crate::bench::logged;
-use crate::bench::market::{Flowed, Market};
+use crate::bench::market::Market;
 use crate::bench::plan::{Left, Step, left};
 use crate::bench::seen::Watched;
 use crate::bench::stored::{self, Held, Stored};
@@ -84,8 +84,7 @@ impl Rig {
         let step = self.market.flow(step);
         let _ = watchers.step.set(step.clone());
         let hopeless = self.flow(&step).await?;
-        let Flowed { end, lateness: sent, .. } =
-            self.market.take_flowed().context("nothing has flowed")?;
+        let (end, sent) = self.market.take_flowed().context("nothing has flowed")?;
         let left = left(&step, end, &self.market.spread, self.market.symbols.len());
         let fires = alerts::fires(&step, end);
         let rested = rest(&mut self.stored, &left, || watchers.firings.found() >= fires).await?;

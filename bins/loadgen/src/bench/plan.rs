@@ -183,9 +183,8 @@ pub(crate) mod tests {
     fn trades_fall_evenly_or_as_in_a_market() {
         let symbols = NonZeroUsize::new(500).unwrap();
         let step = Step { measured: 1_000_000, ..step() };
-        let of = |distribution| {
-            left(&step, step.trades().end, &Spread::new(symbols, distribution), 500)
-        };
+        let of =
+            |distribution| left(&step, step.trades().end, &Spread::new(symbols, distribution), 500);
         let even = of(Distribution::Uniform);
         assert_eq!(even.iter().map(|left| left.trades).sum::<u64>(), 1_001_000);
         assert!(even.iter().all(|left| (1_800..2_200).contains(&left.trades)));

@@ -23,7 +23,8 @@ impl Search {
 
     /// The rate to be tried; `None` at the end.
     pub(crate) fn next(&self) -> Option<f64> {
-        let is_close = self.held.zip(self.failed).is_some_and(|(held, failed)| failed / held < APART);
+        let is_close =
+            self.held.zip(self.failed).is_some_and(|(held, failed)| failed / held < APART);
         (!is_close && self.tried < MOST_TRIALS && self.next >= LEAST).then_some(self.next)
     }
 

@@ -116,7 +116,10 @@ fn measure(arguments: &Arguments, topic: &str) -> anyhow::Result<Figures> {
     flushed?;
     let records_a_second = produced?;
     let counts: Vec<u64> = late.iter().map(Micros::len).collect();
-    ensure!(counts.iter().all(|count| *count == counts[0]), "consumers have read {counts:?} records");
+    ensure!(
+        counts.iter().all(|count| *count == counts[0]),
+        "consumers have read {counts:?} records"
+    );
     Ok(Figures {
         librdkafka: rdkafka::util::get_rdkafka_version().1,
         records_a_second,
@@ -134,8 +137,9 @@ fn produce(
 ) -> anyhow::Result<f64> {
     let keys: Vec<String> = (0..KEYS).map(|key| format!("FLOOR{key}")).collect();
     // As compressible as trades are: not at all, and entirely, by halves.
-    let mut value: Vec<u8> =
-        (0..arguments.bytes as u64).map(|at| if at % 2 == 0 { splitmix(at) as u8 } else { 0 }).collect();
+    let mut value: Vec<u8> = (0..arguments.bytes as u64)
+        .map(|at| if at % 2 == 0 { splitmix(at) as u8 } else { 0 })
+        .collect();
     let (began, began_at) = (Instant::now(), unix_nanos());
     let time = arguments.warm_up + arguments.duration;
     let count = (arguments.rate * time.as_secs_f64()) as u64;

@@ -13,8 +13,7 @@ const PRICE: &str = r#"{"symbol":"AAPL","price":100.57,"timestamp":1790000000000
 pub(super) async fn run(listen: SocketAddr) -> anyhow::Result<()> {
     let answer = || async { ([(CONTENT_TYPE, "application/json")], PRICE) };
     let routes = Router::new().route("/price/{symbol}", get(answer));
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("--listen {listen}"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen}"))?;
     info!(address = %listener.local_addr()?, "listening");
     Ok(axum::serve(listener, routes).await?)
 }

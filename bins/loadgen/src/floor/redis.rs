@@ -1,9 +1,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use market::{
-    CANDLES, Interval, Price, Sequence, StateSpec, SymbolState, Trade, Volume, parse_candle_specs,
-};
+use market::{CANDLES, Interval, Price, Sequence, StateSpec, Trade, Volume, parse_candle_specs};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Pipeline};
 use serde::Serialize;
@@ -63,12 +61,8 @@ fn spec() -> anyhow::Result<StateSpec> {
 /// As the processor does: a trade of each symbol is folded into its state, and all states are
 /// written in one call.
 async fn guarded(address: &str, names: &[String]) -> anyhow::Result<f64> {
-    let settings = WriterSettings {
-        topic: TOPIC.to_owned(),
-        partitions: 1,
-        state: spec()?,
-        stream_trades: 1,
-    };
+    let settings =
+        WriterSettings { topic: TOPIC.to_owned(), partitions: 1, state: spec()?, stream_trades: 1 };
     let mut writer = Writer::connect(address, settings).await?;
     let texts: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut states = writer.load(&texts, false).await?;
@@ -115,10 +109,7 @@ struct Symbol {
     candles: Vec<(String, (String, String))>,
 }
 
-async fn copy(
-    connection: &mut MultiplexedConnection,
-    names: &[String],
-) -> anyhow::Result<Copied> {
+async fn copy(connection: &mut MultiplexedConnection, names: &[String]) -> anyhow::Result<Copied> {
     let intervals: Vec<Interval> = spec()?.candles.iter().map(|spec| spec.interval).collect();
     let mut copied = Vec::new();
     for name in names {

@@ -7,7 +7,11 @@ use std::process::Command;
 use servers::kafka;
 
 /// What stands above every figure: name and value.
-pub(crate) fn facts(root: &Path, postgresql: String, librdkafka: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn facts(
+    root: &Path,
+    postgresql: String,
+    librdkafka: &str,
+) -> Vec<(&'static str, String)> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name));
@@ -15,7 +19,8 @@ pub(crate) fn facts(root: &Path, postgresql: String, librdkafka: &str) -> Vec<(&
     };
     let or_unknown = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let git = |arguments: &[&str]| first_line(Command::new("git").args(arguments).current_dir(root));
+    let git =
+        |arguments: &[&str]| first_line(Command::new("git").args(arguments).current_dir(root));
     let is_changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some();
     let commit = or_unknown(git(&["rev-parse", "--short", "HEAD"]));
     let memory = field(&read("/proc/meminfo"), "MemTotal");
@@ -25,8 +30,14 @@ pub(crate) fn facts(root: &Path, postgresql: String, librdkafka: &str) -> Vec<(&
     vec![
         ("date", or_unknown(first_line(Command::new("date").args(["-u", "+%F %H:%M UTC"])))),
         ("commit", if is_changed { format!("{commit}, and changes") } else { commit }),
-        ("CPU", format!("{}, {cores} cores", or_unknown(field(&read("/proc/cpuinfo"), "model name")))),
-        ("memory", or_unknown(memory.map(|kilobytes| format!("{:.1} GB", kilobytes * 1_024.0 / 1e9)))),
+        (
+            "CPU",
+            format!("{}, {cores} cores", or_unknown(field(&read("/proc/cpuinfo"), "model name"))),
+        ),
+        (
+            "memory",
+            or_unknown(memory.map(|kilobytes| format!("{:.1} GB", kilobytes * 1_024.0 / 1e9))),
+        ),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
         ("rustc", or_unknown(first_line(Command::new("rustc").arg("--version")))),
         ("Kafka", kafka::VERSION.to_owned()),

@@ -78,7 +78,8 @@ impl Results {
         )?;
         self.ways.iter().try_for_each(|way| way.write(out))?;
         self.requests(out)?;
-        let memory = self.memory.iter().map(|(name, megabytes)| format!("{name} {megabytes:.0} MB"));
+        let memory =
+            self.memory.iter().map(|(name, megabytes)| format!("{name} {megabytes:.0} MB"));
         let memory: Vec<String> = memory.collect();
         writeln!(out, "\nResident at the end: {}.", memory.join(", "))?;
         self.criterion(out)
@@ -86,7 +87,10 @@ impl Results {
 
     /// Each figure that has a floor, beside it.
     fn ratios(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "\n## Beside their floors\n\n| what | figure | floor | ratio |\n|---|---|---|---|")?;
+        writeln!(
+            out,
+            "\n## Beside their floors\n\n| what | figure | floor | ratio |\n|---|---|---|---|"
+        )?;
         let Floors { broker, redis, commit, copy } = &self.floors;
         let step = self.ways.first().map_or(&Value::Null, |way| &way.figures["steps"][0]);
         let at = |stage, field: &str| row(step, stage, "metrics")[field].as_f64();
@@ -124,8 +128,8 @@ impl Results {
         }
         for way in &self.ways {
             let Some(highest) = way.figures["highest"].as_f64() else { continue };
-            let held = way.figures["steps"].as_array().into_iter().flatten();
-            let last = held.rfind(|step| step["held"] == true);
+            let mut steps = way.figures["steps"].as_array().into_iter().flatten();
+            let last = steps.rfind(|step| step["held"] == true);
             let bytes = last.and_then(|step| {
                 Some(highest * step["record_bytes"].as_f64()? / step["trades"].as_f64()? / 1e6)
             });
@@ -310,7 +314,8 @@ mod tests {
             "trades": 100.0, "record_bytes": 6_400.0});
         let figures = json!({"steps": [step], "highest": 20_000.0});
         let arguments = "--rate 20000 --search".to_owned();
-        let load = |requests_a_second| Load { requests_a_second, p50_ms: 0.5, p99_ms: 4.0, failed: 0 };
+        let load =
+            |requests_a_second| Load { requests_a_second, p50_ms: 0.5, p99_ms: 4.0, failed: 0 };
         let results = Results {
             is_quick: true,
             facts: vec![("kernel", "6.1".to_owned())],

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use servers::kafka::Distribution;
-use servers::{Exit, Lifetime, Running, Signal, http, kafka, launch, poll, port, postgresql, redis, tail};
+use servers::{
+    Exit, Lifetime, Running, Signal, http, kafka, launch, poll, port, postgresql, redis, tail,
+};
 
 use crate::paths::Paths;
 use crate::ui::{Task, Ui};
@@ -45,7 +47,12 @@ pub(crate) struct Rig {
 
 impl Rig {
     /// The servers, and no services yet.
-    pub(crate) fn start(paths: &Paths, binaries: &Path, symbols: usize, ui: &Ui) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        paths: &Paths,
+        binaries: &Path,
+        symbols: usize,
+        ui: &Ui,
+    ) -> anyhow::Result<Self> {
         let task = ui.task("servers");
         let folder = paths.stack.join("bench");
         fs::create_dir_all(&folder)?;
@@ -127,7 +134,10 @@ impl Rig {
     }
 
     /// Starts the ingestor, or starts it again. It is ready once it has a feed.
-    pub(crate) fn start_ingestor(&mut self, settings: &[(&'static str, String)]) -> anyhow::Result<()> {
+    pub(crate) fn start_ingestor(
+        &mut self,
+        settings: &[(&'static str, String)],
+    ) -> anyhow::Result<()> {
         self.stop("ingestor");
         let own = [
             ("FEED_URL", format!("ws://{}", self.feed)),
@@ -138,7 +148,11 @@ impl Rig {
         self.service("ingestor", &[&own[..], settings].concat())
     }
 
-    fn service(&mut self, name: &'static str, own: &[(&'static str, String)]) -> anyhow::Result<()> {
+    fn service(
+        &mut self,
+        name: &'static str,
+        own: &[(&'static str, String)],
+    ) -> anyhow::Result<()> {
         let metrics = match self.metrics.iter().find(|(other, _)| *other == name) {
             Some((_, address)) => address.clone(),
             None => {
@@ -153,8 +167,10 @@ impl Rig {
     }
 
     fn wait_ready(&self, name: &str) -> anyhow::Result<()> {
-        let service = self.running.iter().find(|running| running.name == name).context("started")?;
-        let ready = || http::get(&service.address, "/readyz").is_ok_and(|(status, _)| status == 200);
+        let service =
+            self.running.iter().find(|running| running.name == name).context("started")?;
+        let ready =
+            || http::get(&service.address, "/readyz").is_ok_and(|(status, _)| status == 200);
         service.wait_ready(PATIENCE, ready)
     }
 
@@ -169,7 +185,12 @@ impl Rig {
         command
     }
 
-    fn launch(&mut self, name: &'static str, command: Command, address: String) -> anyhow::Result<()> {
+    fn launch(
+        &mut self,
+        name: &'static str,
+        command: Command,
+        address: String,
+    ) -> anyhow::Result<()> {
         let log = self.folder.join(format!("{name}.log"));
         let process = launch(command, &log, Lifetime::Bound)?;
         self.running.push(Running { name, process, address, log, stop_signal: Signal::SIGTERM });
@@ -242,10 +263,11 @@ impl Rig {
     pub(crate) fn floor_redis(&self) -> anyhow::Result<Value> {
         let (home, log) = (self.folder.join("redis-floor"), self.folder.join("redis-floor.log"));
         let server = redis::start(&home, port::any()?, &log, Lifetime::Bound)?;
-        let outcome = server.wait_ready(PATIENCE, || redis::is_ready(&server.address)).and_then(|()| {
-            let mut command = self.command("loadgen");
-            floor(command.env("REDIS_ADDR", &server.address), "redis")
-        });
+        let outcome =
+            server.wait_ready(PATIENCE, || redis::is_ready(&server.address)).and_then(|()| {
+                let mut command = self.command("loadgen");
+                floor(command.env("REDIS_ADDR", &server.address), "redis")
+            });
         server.stop(STOP);
         outcome
     }
@@ -285,7 +307,8 @@ impl Rig {
 
 fn floor(command: &mut Command, arguments: &str) -> anyhow::Result<Value> {
     let output = command.arg("floor").args(arguments.split(' ')).output()?;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "`loadgen floor {arguments}` has failed:\n{err}");
     serde_json::from_str(&out).with_context(|| format!("loadgen floor {arguments}: {out}"))
 }

@@ -73,8 +73,7 @@ pub(crate) fn ghz(cache: &Path) -> Option<PathBuf> {
         return Some(found);
     }
     fs::create_dir_all(&folder).ok()?;
-    let output =
-        Command::new("go").args(["install", GHZ]).env("GOBIN", &folder).output().ok()?;
+    let output = Command::new("go").args(["install", GHZ]).env("GOBIN", &folder).output().ok()?;
     output.status.success().then_some(built)
 }
 
@@ -126,8 +125,7 @@ mod tests {
                     Distribution\n     50%  511.00us\n     75%  603.00us\n     90%  731.00us\n     \
                     99%    4.83ms\n  245802 requests in 2.10s, 35.63MB read\n  Non-2xx or 3xx \
                     responses: 12\nRequests/sec: 117086.41\nTransfer/sec:     16.97MB\n";
-        let load =
-            Load { requests_a_second: 117_086.41, p50_ms: 0.511, p99_ms: 4.83, failed: 12 };
+        let load = Load { requests_a_second: 117_086.41, p50_ms: 0.511, p99_ms: 4.83, failed: 12 };
         assert_eq!(parse_wrk(text), Some(load));
         let none = text.replace("  Non-2xx or 3xx responses: 12\n", "");
         assert_eq!(parse_wrk(&none).map(|load| load.failed), Some(0));
