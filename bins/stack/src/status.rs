@@ -105,6 +105,7 @@ pub(crate) fn table(state: &State) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::Ports;
 
     #[test]
     fn every_member_has_its_line_even_when_nothing_runs() {
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn a_process_of_the_past_is_dead() {
         let process = servers::ProcessId { pid: 1, started: u64::MAX };
-        let entry = Entry::own(process, servers::Signal::SIGTERM, None, None, 0);
+        let entry = Entry::own(process, servers::Signal::SIGTERM, Ports::default(), 0);
         let row = row(&MEMBERS[0], Some(&entry));
         assert_eq!((row.state, row.pid, row.ready), ("dead", None, Some(false)));
     }
