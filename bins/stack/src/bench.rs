@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::Value;
 use servers::cargo;
 use servers::install::{Purpose, install};
@@ -21,7 +21,6 @@ use servers::kafka::Distribution;
 use crate::build::build;
 use crate::cli::Bench;
 use crate::paths::Paths;
-use crate::test::check;
 use crate::ui::Ui;
 use report::{Asked, Floors, Results, Way};
 use rig::Rig;
@@ -36,8 +35,10 @@ struct Extent {
     alerts: u32,
     /// Of wrk, ghz and the bare round trip, in seconds.
     seconds: u64,
-    /// Arguments of `cargo bench`.
+    /// Arguments of criterion's benchmarks.
     criterion: &'static [&'static str],
+    /// How many alerts the others use; `None`: as many as they like.
+    bench_alerts: Option<&'static str>,
 }
 
 const WHOLE: Extent = Extent {
@@ -45,12 +46,14 @@ const WHOLE: Extent = Extent {
     alerts: 1_000_000,
     seconds: 20,
     criterion: &[],
+    bench_alerts: None,
 };
 const QUICK: Extent = Extent {
     times: "--hold 6 --trial 3 --warm-up 2",
     alerts: 50_000,
     seconds: 4,
     criterion: &["--", "--quick"],
+    bench_alerts: Some("20000"),
 };
 
 pub(crate) fn run(paths: &Paths, options: &Bench) -> anyhow::Result<ExitCode> {
@@ -63,9 +66,9 @@ pub(crate) fn run(paths: &Paths, options: &Bench) -> anyhow::Result<ExitCode> {
     task.done(if ghz.is_some() { "all there" } else { "all there but ghz, which needs Go" });
     let binaries = build(paths, &ui, &AtomicBool::new(false))?;
     // First, while nothing else runs.
-    let medians = match options.no_criterion {
-        true => Vec::new(),
-        false => criterion(paths, &binaries, &extent, &ui)?,
+    let hot = match options.no_hot_paths {
+        true => HotPaths::default(),
+        false => hot_paths(paths, &binaries, &extent, &ui)?,
     };
 
     let mut rig = Rig::start(paths, &binaries, SYMBOLS, &ui)?;
@@ -77,9 +80,10 @@ pub(crate) fn run(paths: &Paths, options: &Bench) -> anyhow::Result<ExitCode> {
     let asked = asked(&mut rig, ghz.as_deref(), &extent, &ui)?;
 
     let librdkafka = floors.broker["librdkafka"].as_str().unwrap_or("unknown");
-    let facts = machine::facts(&paths.root, rig.postgresql_version(), librdkafka);
-    let is_quick = options.quick;
-    let results = Results { is_quick, facts, ways, floors, asked, memory, medians };
+    let mut facts = machine::facts(&paths.root, rig.postgresql_version(), librdkafka);
+    facts.push(("alerts armed throughout", extent.alerts.to_string()));
+    let (is_quick, HotPaths { medians, printed }) = (options.quick, hot);
+    let results = Results { is_quick, facts, ways, floors, asked, memory, medians, printed };
     let folder = paths.root.join("benches");
     let file = folder.join("RESULTS.md");
     fs::write(&file, results.text()).with_context(|| format!("cannot write {}", file.display()))?;
@@ -88,28 +92,45 @@ pub(crate) fn run(paths: &Paths, options: &Bench) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn criterion(
-    paths: &Paths,
-    binaries: &Path,
-    extent: &Extent,
-    ui: &Ui,
-) -> anyhow::Result<Vec<criterion::Median>> {
-    let task = ui.task("criterion");
-    task.announce("cargo bench --package benches");
-    let since = SystemTime::now();
-    let mut command = cargo();
-    command
-        .args(["bench", "--package", "benches"])
-        .args(extent.criterion)
-        .env("GOSTOCKS_BINARIES", binaries)
-        .env("GOSTOCKS_CACHE", &paths.cache)
-        .current_dir(&paths.root);
-    check(&mut command)?;
+/// What the benchmarks of `benches` have found: criterion's, and what others have printed.
+#[derive(Default)]
+struct HotPaths {
+    medians: Vec<criterion::Median>,
+    printed: Vec<(String, String)>,
+}
+
+fn hot_paths(paths: &Paths, binaries: &Path, extent: &Extent, ui: &Ui) -> anyhow::Result<HotPaths> {
+    let folder = paths.root.join("benches");
+    let (since, mut printed) = (SystemTime::now(), Vec::new());
+    for name in criterion::benches(&fs::read_to_string(folder.join("Cargo.toml"))?) {
+        let task = ui.task("hot paths");
+        task.announce(&name);
+        let source = fs::read_to_string(folder.join(format!("{name}.rs")))?;
+        let is_criterion = source.contains("criterion_main!");
+        let mut command = cargo();
+        command
+            .args(["bench", "--quiet", "--package", "benches", "--bench", &name])
+            .args(if is_criterion { extent.criterion } else { &[] })
+            .envs(extent.bench_alerts.map(|count| ("ALERTS", count)))
+            .env("GOSTOCKS_BINARIES", binaries)
+            .env("GOSTOCKS_CACHE", &paths.cache)
+            .current_dir(&paths.root);
+        let output = command.output().context("cannot start cargo")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            output.status.success(),
+            "the benchmark {name} has failed:\n{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if !is_criterion {
+            printed.push((name.clone(), text.into_owned()));
+        }
+        task.done(name);
+    }
     // Beside the folder of the programs.
-    let folder = binaries.parent().map(|folder| folder.join("criterion"));
-    let medians = criterion::medians(&folder.context("a folder of the build")?, since);
-    task.done(format!("{} benchmarks", medians.len()));
-    Ok(medians)
+    let measured = binaries.parent().map(|folder| folder.join("criterion"));
+    let medians = criterion::medians(&measured.context("a folder of the build")?, since);
+    Ok(HotPaths { medians, printed })
 }
 
 /// The whole way: latencies, and the highest rates.

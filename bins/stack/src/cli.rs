@@ -48,7 +48,7 @@ pub(crate) struct Bench {
     pub(crate) quick: bool,
     /// Leave out `cargo bench --package benches`.
     #[arg(long)]
-    pub(crate) no_criterion: bool,
+    pub(crate) no_hot_paths: bool,
 }
 
 #[derive(Args, Debug)]

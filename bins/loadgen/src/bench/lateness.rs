@@ -71,18 +71,22 @@ impl Lateness {
         Duration::from_secs_f64(self.seconds.iter().map(|second| second.worst).fold(0.0, f64::max))
     }
 
-    /// Whether trades are later and later over the last half: in its second part by a quarter more
-    /// than in its first, and by what the eye can see.
+    /// Whether trades are later and later over the last half: in its second part by a half more than
+    /// in its first, and by more than chance makes of it. Too short a time tells nothing.
     pub(crate) fn falls_back(&self) -> bool {
-        const MORE: f64 = 1.25;
-        const SEEN: f64 = 0.025;
+        const MORE: f64 = 1.5;
+        const CHANCE: f64 = 0.05;
+        const SHORTEST: usize = 4;
         let half = &self.seconds[self.seconds.len() / 2..];
+        if half.len() < SHORTEST {
+            return false;
+        }
         let (first, last) = half.split_at(half.len() / 2);
         let mean = |part: &[Second]| {
             let count: u64 = part.iter().map(|second| second.count).sum();
             (count > 0).then(|| part.iter().map(|second| second.sum).sum::<f64>() / count as f64)
         };
-        mean(first).zip(mean(last)).is_some_and(|(first, last)| last > first * MORE + SEEN)
+        mean(first).zip(mean(last)).is_some_and(|(first, last)| last > first * MORE + CHANCE)
     }
 }
 
@@ -115,9 +119,9 @@ mod tests {
     #[test]
     fn whoever_is_later_and_later_falls_back() {
         assert!(!lateness([900, 500, 100, 10, 10, 10, 10, 10, 10]).falls_back(), "it caught up");
-        assert!(!lateness([5, 6, 7, 8, 9, 10, 11, 12, 13]).falls_back(), "nobody would see it");
+        assert!(!lateness([5, 6, 7, 8, 9, 10, 11, 12, 13]).falls_back(), "it may be chance");
         assert!(!lateness([90, 10, 90, 10, 90, 10, 90, 10, 90]).falls_back(), "up and down");
-        assert!(lateness([100, 150, 200, 250, 300, 350, 400, 450, 500]).falls_back());
+        assert!(lateness([10, 20, 40, 80, 160, 240, 320, 400, 480]).falls_back());
         assert!(!Lateness::new().falls_back(), "nothing came");
     }
 

@@ -34,39 +34,47 @@ impl Axis {
     }
 }
 
+/// A stage at one rate.
+struct Point {
+    rate: f64,
+    /// p50 and p99, in milliseconds.
+    late: [f64; 2],
+    held: bool,
+}
+
+/// A stage at each rate.
+type Line = (&'static str, Vec<Point>);
+
 /// p50 and p99 of each stage since due, over the rates. Empty where there is nothing to draw.
 pub(crate) fn svg(figures: &Figures) -> String {
-    let mut lines: Vec<(&'static str, Vec<(f64, f64, f64)>)> = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
     for step in &figures.steps {
         for row in step.rows.iter().filter(|row| row.since == Since::Due) {
             // A microsecond is the least that is measured.
             let late = [row.late.p50_ms, row.late.p99_ms].map(|late| late.max(1e-3));
-            let point = (step.rate, late[0], late[1]);
+            let point = Point { rate: step.rate, late, held: step.held };
             match lines.iter_mut().find(|(stage, _)| *stage == row.stage) {
                 Some((_, points)) => points.push(point),
                 None => lines.push((row.stage, vec![point])),
             }
         }
     }
-    lines.iter_mut().for_each(|(_, points)| points.sort_by(|one, two| one.0.total_cmp(&two.0)));
+    lines
+        .iter_mut()
+        .for_each(|(_, points)| points.sort_by(|one, two| one.rate.total_cmp(&two.rate)));
     let points = lines.iter().flat_map(|(_, points)| points);
     if points.clone().next().is_none() {
         return String::new();
     }
-    let rates = Axis::over(points.clone().map(|point| point.0));
-    let lates = Axis::over(points.flat_map(|point| [point.1, point.2]));
+    let rates = Axis::over(points.clone().map(|point| point.rate));
+    let lates = Axis::over(points.flat_map(|point| point.late));
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = draw(&mut out, &lines, rates, lates);
     out
 }
 
-fn draw(
-    out: &mut String,
-    lines: &[(&str, Vec<(f64, f64, f64)>)],
-    rates: Axis,
-    lates: Axis,
-) -> std::fmt::Result {
+fn draw(out: &mut String, lines: &[Line], rates: Axis, lates: Axis) -> std::fmt::Result {
     let across = |rate: f64| LEFT + rates.place(rate) * (WIDTH - LEFT - RIGHT);
     let down = |late: f64| HEIGHT - BOTTOM - lates.place(late) * (HEIGHT - TOP - BOTTOM);
     writeln!(
@@ -74,7 +82,7 @@ fn draw(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" \
          fill=\"white\"/>\n<text x=\"{LEFT}\" y=\"24\">Milliseconds since a trade was due, over trades \
-         a second (p50 solid, p99 dashed)</text>"
+         a second (p50 solid, p99 dashed; hollow: not held)</text>"
     )?;
     for power in rates.from..=rates.to {
         let (x, label) = (across(10_f64.powi(power)), label(power));
@@ -99,18 +107,22 @@ fn draw(
     }
     for (at, (stage, points)) in lines.iter().enumerate() {
         let colour = COLOURS[at % COLOURS.len()];
-        for (dash, pick) in [("", 1), (" stroke-dasharray=\"6 4\"", 2)] {
+        for (dash, pick) in [("", 0), (" stroke-dasharray=\"6 4\"", 1)] {
             let mut path = String::new();
-            for (rate, median, late) in points {
-                let late = if pick == 1 { *median } else { *late };
-                let (x, y) = (across(*rate), down(late));
+            let mut circles = String::new();
+            for Point { rate, late, held } in points {
+                let (x, y) = (across(*rate), down(late[pick]));
                 let go = if path.is_empty() { 'M' } else { 'L' };
                 write!(path, "{go}{x:.1} {y:.1}")?;
-                writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>")?;
+                let fill = if *held { colour } else { "white" };
+                writeln!(
+                    circles,
+                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{fill}\" stroke=\"{colour}\"/>"
+                )?;
             }
             writeln!(
                 out,
-                "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dash}/>"
+                "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dash}/>\n{circles}"
             )?;
         }
         let (x, y) = (WIDTH - RIGHT + 20.0, TOP + 20.0 * (at + 1) as f64);

@@ -17,6 +17,16 @@ pub(crate) struct Median {
     pub(crate) bytes: Option<f64>,
 }
 
+/// The benchmarks that a manifest names.
+pub(crate) fn benches(manifest: &str) -> impl Iterator<Item = String> {
+    let sections = manifest.split("[[bench]]").skip(1);
+    let name = |section: &str| {
+        let line = section.lines().find_map(|line| line.strip_prefix("name = "))?;
+        Some(line.trim_matches('"').to_owned())
+    };
+    sections.filter_map(name)
+}
+
 /// Those that were measured since then, in order of name. `folder` is `target/criterion`.
 pub(crate) fn medians(folder: &Path, since: SystemTime) -> Vec<Median> {
     let mut found = Vec::new();
@@ -59,6 +69,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_manifest_names_its_benchmarks() {
+        let manifest = "[package]\nname = \"benches\"\n\n[[bench]]\nname = \"fold\"\nharness = false\n\n\
+                        [[bench]]\npath = \"x.rs\"\nname = \"x\"\n";
+        assert_eq!(benches(manifest).collect::<Vec<_>>(), ["fold", "x"]);
+    }
 
     #[test]
     fn the_medians_of_this_run_are_found() {

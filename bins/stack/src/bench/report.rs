@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use serde_json::Value;
 
 use crate::bench::criterion::Median;
-use crate::bench::tools::Load;
+use crate::bench::tools::{GHZ, Load, WRK};
 
 /// Everything that a run has found.
 pub(crate) struct Results {
@@ -18,6 +18,8 @@ pub(crate) struct Results {
     /// Resident megabytes of each program at the end.
     pub(crate) memory: Vec<(&'static str, f64)>,
     pub(crate) medians: Vec<Median>,
+    /// Of benchmarks that are not criterion's: name, and what each printed.
+    pub(crate) printed: Vec<(String, String)>,
 }
 
 /// A run of `loadgen bench`.
@@ -157,8 +159,9 @@ impl Results {
     fn requests(&self, out: &mut String) -> fmt::Result {
         writeln!(
             out,
-            "\n## Requests\n\n64 connections; wrk for HTTP, ghz for gRPC.\n\n| what | a second | p50 ms \
-             | p99 ms | failed |\n|---|---|---|---|---|"
+            "\n## Requests\n\n64 connections, nothing else under way: `{WRK} URL` (for POST with a script \
+             that sets method and body), `{GHZ} --call METHOD --data JSON ADDRESS`.\n\n| what | a \
+             second | p50 ms | p99 ms | failed |\n|---|---|---|---|---|"
         )?;
         for Asked { what, load, .. } in &self.asked {
             let [rate, p50, p99] =
@@ -169,6 +172,13 @@ impl Results {
     }
 
     fn criterion(&self, out: &mut String) -> fmt::Result {
+        for (name, printed) in &self.printed {
+            let printed = printed.trim();
+            writeln!(
+                out,
+                "\n## {name}\n\n`cargo bench --package benches --bench {name}`\n\n```text\n{printed}\n```"
+            )?;
+        }
         if self.medians.is_empty() {
             return Ok(());
         }
@@ -198,34 +208,63 @@ impl Results {
 impl Way {
     fn write(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "\n### {}\n\n`loadgen bench {}`\n", self.title, self.arguments)?;
-        if let Some(highest) = self.figures["highest"].as_f64() {
-            writeln!(out, "**Highest rate held: {} trades/s.**\n", number(Some(highest)))?;
-        } else if self.figures["highest"].is_null() && self.arguments.contains("--search") {
-            writeln!(out, "**No rate was held.**\n")?;
+        let steps = self.figures["steps"].as_array().map_or(&[][..], Vec::as_slice);
+        if !self.arguments.contains("--search") {
+            return table(out, steps);
         }
-        writeln!(
-            out,
-            "| trades/s | held for | stage | since | p50 ms | p90 ms | p99 ms | p99.9 ms | max ms | samples \
-             |\n|---|---|---|---|---|---|---|---|---|---|"
-        )?;
-        for step in self.figures["steps"].as_array().into_iter().flatten() {
-            let (rate, seconds) = (number(step["rate"].as_f64()), number(step["seconds"].as_f64()));
-            let verdict = match step["held"].as_bool() {
-                Some(true) => format!("{seconds} s"),
-                _ => format!("not held: {}", step["why"].as_str().unwrap_or_default()),
-            };
-            let mut begin = format!("{rate} | {verdict}");
-            for row in step["rows"].as_array().into_iter().flatten() {
-                let late = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"];
-                let late = late.map(|field| number(row[field].as_f64())).join(" | ");
-                let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
-                let (stage, since) = (text("stage"), text("since"));
-                writeln!(out, "| {begin} | {stage} | {since} | {late} | {} |", row["samples"])?;
-                begin = " | ".to_owned();
-            }
+        let highest = self.figures["highest"].as_f64();
+        match highest {
+            Some(rate) => writeln!(out, "**Highest rate held: {} trades/s.**", number(Some(rate)))?,
+            None => writeln!(out, "**No rate was held for the whole time.**")?,
         }
-        Ok(())
+        writeln!(out, "\nTried, in this order:\n")?;
+        for step in steps {
+            let p99 = |stage| number(row(step, stage, "due")["p99_ms"].as_f64());
+            writeln!(
+                out,
+                "- {} trades/s for {} s: {}; visible {}, published {} ms (p99, since due)",
+                number(step["rate"].as_f64()),
+                number(step["seconds"].as_f64()),
+                verdict(step),
+                p99("visible"),
+                p99("published"),
+            )?;
+        }
+        writeln!(out)?;
+        match (highest, steps) {
+            (Some(_), [.., last]) => table(out, std::slice::from_ref(last)),
+            _ => Ok(()),
+        }
     }
+}
+
+fn verdict(step: &Value) -> String {
+    match step["held"].as_bool() {
+        Some(true) => "held".to_owned(),
+        _ => format!("not held, {}", step["why"].as_str().unwrap_or_default()),
+    }
+}
+
+/// Every stage of some steps.
+fn table(out: &mut String, steps: &[Value]) -> fmt::Result {
+    writeln!(
+        out,
+        "| trades/s | for | stage | since | p50 ms | p90 ms | p99 ms | p99.9 ms | max ms | samples |\n\
+         |---|---|---|---|---|---|---|---|---|---|"
+    )?;
+    for step in steps {
+        let (rate, seconds) = (number(step["rate"].as_f64()), number(step["seconds"].as_f64()));
+        let mut begin = format!("{rate} | {seconds} s, {}", verdict(step));
+        for row in step["rows"].as_array().into_iter().flatten() {
+            let late = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"];
+            let late = late.map(|field| number(row[field].as_f64())).join(" | ");
+            let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
+            let (stage, since) = (text("stage"), text("since"));
+            writeln!(out, "| {begin} | {stage} | {since} | {late} | {} |", row["samples"])?;
+            begin = " | ".to_owned();
+        }
+    }
+    Ok(())
 }
 
 fn row<'a>(step: &'a Value, stage: &str, since: &str) -> &'a Value {
@@ -338,6 +377,7 @@ mod tests {
                 elements: Some(100.0),
                 bytes: None,
             }],
+            printed: vec![("alerts".to_owned(), "bulk: 7 rows/s\n".to_owned())],
         };
         let text = results.text();
         for expected in [
@@ -350,7 +390,9 @@ mod tests {
             "| GET /price | 90,000 /s | bare: 100,000 /s | 0.900 |",
             "bytes on the log at 20,000 trades/s | 1.28 MB/s | memcpy: 10,000 MB/s | 0.000128 |",
             "**Highest rate held: 20,000 trades/s.**",
-            "| 20,000 | 60.0 s | visible | metrics | 3.00 | 3.00 | 12.0 | – | – | 9 |",
+            "- 20,000 trades/s for 60.0 s: held; visible –, published – ms",
+            "| 20,000 | 60.0 s, held | visible | metrics | 3.00 | 3.00 | 12.0 | – | – | 9 |",
+            "```text\nbulk: 7 rows/s\n```",
             "|  |  | fired |",
             "| fold | 1.50 µs | 66.7 M/s (15.0 ns each) |",
             "Resident at the end: alert 135 MB.",

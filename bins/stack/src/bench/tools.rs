@@ -8,9 +8,11 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use servers::install::find_program;
 
-const GHZ: &str = "github.com/bojand/ghz/cmd/ghz@v0.93.0";
+const GHZ_MODULE: &str = "github.com/bojand/ghz/cmd/ghz@v0.93.0";
 
-pub(crate) const CONNECTIONS: u32 = 64;
+/// With their arguments, but for how long and where.
+pub(crate) const WRK: &str = "wrk --threads 1 --connections 64 --latency";
+pub(crate) const GHZ: &str = "ghz --insecure --concurrency 64 --connections 64 --format json";
 
 /// What one of them has found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,10 +24,11 @@ pub(crate) struct Load {
     pub(crate) failed: u64,
 }
 
-/// `wrk` with 64 connections and one thread. `script` is Lua.
+/// `script` is Lua.
 pub(crate) fn wrk(url: &str, seconds: u64, script: Option<&Path>) -> anyhow::Result<Load> {
-    let mut command = Command::new("wrk");
-    command.args(["--threads", "1", "--latency", "--connections", &CONNECTIONS.to_string()]);
+    let mut words = WRK.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
     command.args(["--duration", &format!("{seconds}s")]);
     if let Some(script) = script {
         command.arg("--script").arg(script);
@@ -73,21 +76,21 @@ pub(crate) fn ghz(cache: &Path) -> Option<PathBuf> {
         return Some(found);
     }
     fs::create_dir_all(&folder).ok()?;
-    let output = Command::new("go").args(["install", GHZ]).env("GOBIN", &folder).output().ok()?;
+    let output =
+        Command::new("go").args(["install", GHZ_MODULE]).env("GOBIN", &folder).output().ok()?;
     output.status.success().then_some(built)
 }
 
-/// A call again and again, by as many connections as wrk has, found by reflection.
+/// A call again and again, found by reflection.
 pub(crate) fn call(
     ghz: &Path,
     address: &str,
     (method, data): (&str, &str),
     seconds: u64,
 ) -> anyhow::Result<Load> {
-    let connections = CONNECTIONS.to_string();
     let output = Command::new(ghz)
-        .args(["--insecure", "--format", "json", "--call", method, "--data", data])
-        .args(["--concurrency", &connections, "--connections", &connections])
+        .args(GHZ.split(' ').skip(1))
+        .args(["--call", method, "--data", data])
         .args(["--duration", &format!("{seconds}s"), "--duration-stop", "wait", address])
         .output()
         .context("cannot start ghz")?;
