@@ -34,7 +34,9 @@ impl Rig {
             way.processor("processor-group"),
             way.gateway(&[("ALERT_SERVICE_ADDR", &alerts.address())]),
         ];
-        programs.iter_mut().for_each(|program| drop(program.wait_ready()));
+        for program in &mut programs {
+            program.wait_ready();
+        }
         programs.push(way.ingestor(symbols.trim(), &[]));
         Self { way, alerts, programs }
     }

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A thread that follows the prices of some symbols until finished.
 pub(crate) struct Client {
     socket: TcpStream,
+    /// By symbol, the volume of the last price.
+    told: Arc<[AtomicU64]>,
     thread: JoinHandle<anyhow::Result<Vec<Look>>>,
 }
 
@@ -51,10 +55,20 @@ impl Client {
         // Nothing may happen for long.
         socket.set_read_timeout(None)?;
         let symbols = symbols.to_vec();
+        let told: Arc<[AtomicU64]> = symbols.iter().map(|_| AtomicU64::new(0)).collect();
+        let telling = Arc::clone(&told);
         let thread = thread::Builder::new()
             .name("delivered".to_owned())
-            .spawn(move || follow(&mut reader, &symbols))?;
-        Ok(Self { socket, thread })
+            .spawn(move || follow(&mut reader, &symbols, &telling))?;
+        Ok(Self { socket, told, thread })
+    }
+
+    /// Whether it was told of these trades, by symbol; 0 where there is none.
+    pub(crate) fn is_told(&self, numbers: &[u64]) -> bool {
+        let is_told = |(told, number): (&AtomicU64, &u64)| {
+            *number == 0 || told.load(Ordering::Relaxed) == *number
+        };
+        self.told.iter().zip(numbers).all(is_told)
     }
 
     /// What it was told, in order.
@@ -65,7 +79,11 @@ impl Client {
     }
 }
 
-fn follow(reader: &mut impl BufRead, symbols: &[String]) -> anyhow::Result<Vec<Look>> {
+fn follow(
+    reader: &mut impl BufRead,
+    symbols: &[String],
+    told: &[AtomicU64],
+) -> anyhow::Result<Vec<Look>> {
     let mut looks = Vec::new();
     let mut line = Vec::new();
     loop {
@@ -86,6 +104,7 @@ fn follow(reader: &mut impl BufRead, symbols: &[String]) -> anyhow::Result<Vec<L
         let symbol = symbols.iter().position(|name| name == price.symbol);
         let symbol = symbol.context("an event of a symbol that was not asked for")?;
         looks.push(Look { symbol, at, volume: Some(price.volume) });
+        told[symbol].store(price.volume as u64, Ordering::Relaxed);
     }
 }
 
@@ -98,12 +117,14 @@ mod tests {
         let text = "event: price\nid: 7\ndata: {\"symbol\":\"B\",\"price\":1.5,\"timestamp\":9,\
                     \"volume\":42.0}\n\n: nothing new\n\nevent: ready\ndata: {}\n\n";
         let symbols = ["A", "B"].map(str::to_owned);
-        let looks = follow(&mut text.as_bytes(), &symbols).expect("looks");
+        let told = [AtomicU64::new(0), AtomicU64::new(0)];
+        let looks = follow(&mut text.as_bytes(), &symbols, &told).expect("looks");
+        assert_eq!(told.map(AtomicU64::into_inner), [0, 42]);
         assert_eq!(
             looks.iter().map(|look| (look.symbol, look.volume)).collect::<Vec<_>>(),
             [(1, Some(42.0))]
         );
         let gap = "event: gap\ndata: {}\n\n";
-        assert!(follow(&mut gap.as_bytes(), &symbols).is_err());
+        assert!(follow(&mut gap.as_bytes(), &symbols, &[]).is_err());
     }
 }

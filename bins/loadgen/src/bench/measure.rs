@@ -87,7 +87,7 @@ impl Rig {
         let (end, sent) = self.market.take_flowed().context("nothing has flowed")?;
         let left = left(&step, end, &self.market.spread, self.market.symbols.len());
         let fires = alerts::fires(&step, end);
-        let rested = rest(&mut self.stored, &left, || watchers.firings.found() >= fires).await?;
+        let rested = rest(&mut self.stored, &left, || watchers.have_seen(&left, fires)).await?;
         if !rested {
             wrong.add("rates after which not everything had arrived", || step.rate.to_string());
         }
@@ -199,6 +199,12 @@ impl Rig {
 }
 
 impl Watchers {
+    /// Whether as many firings are published, and the stream was told of the last trades.
+    fn have_seen(&self, left: &[Left], fires: usize) -> bool {
+        let last: Vec<u64> = self.symbols.iter().map(|symbol| left[*symbol].last).collect();
+        self.firings.found() >= fires && self.stream.is_told(&last)
+    }
+
     /// Blocks.
     fn finish(self) -> anyhow::Result<Seen> {
         Ok(Seen {
@@ -210,19 +216,19 @@ impl Watchers {
     }
 }
 
-/// Waits until every symbol's last trade is in Redis and `fired` says so; false where that takes
-/// too long.
+/// Waits until every symbol's last trade is in Redis and everybody `has_seen` what there is; false
+/// where that takes too long.
 async fn rest(
     stored: &mut Stored,
     left: &[Left],
-    fired: impl Fn() -> bool,
+    has_seen: impl Fn() -> bool,
 ) -> anyhow::Result<bool> {
-    /// What was told to Redis is told to streams a moment later.
+    /// In which what was wrongly added, or fired, would show.
     const MOMENT: Duration = Duration::from_millis(500);
     let began = Instant::now();
     while began.elapsed() < REST_PATIENCE {
         let awaited = block_in_place(|| stored.awaited(left))?;
-        if awaited == 0 && fired() {
+        if awaited == 0 && has_seen() {
             sleep(MOMENT).await;
             return Ok(true);
         }
