@@ -27,6 +27,17 @@ pub(crate) enum Command {
     /// Serves the feed itself: the ingestor's FEED_URL must name it. Watches the topics and Redis,
     /// then reads the programs' /metrics.
     Probe(Box<Arguments>),
+    /// Measure how many trades a second running services carry, and how late each is, in an open
+    /// loop; check at the end that nothing was lost, came twice or is wrong.
+    ///
+    /// Serves the feed itself: the ingestor's FEED_URL must name it. `cargo stack bench` starts all
+    /// that it needs. Ends with 1, and without figures, where what was sent is not what was found.
+    Bench(Box<crate::bench::Arguments>),
+    /// Measure what the servers and the machine do without the services.
+    Floor {
+        #[command(subcommand)]
+        floor: crate::floor::Floor,
+    },
     /// Open many live streams of a gateway at once, and measure what they are told, and how late.
     Streams(Box<crate::streams::Arguments>),
     /// Print the first symbols of the synthetic market, separated by commas, as SYMBOLS wants them.

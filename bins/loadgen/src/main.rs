@@ -1,5 +1,6 @@
 //! A feed that speaks Finnhub's protocol on loopback, for tests, benchmarks and a stack without
-//! a key. It invents a market or replays a recorded one, and misbehaves when asked to.
+//! a key. It invents a market or replays a recorded one, and misbehaves when asked to. The same feed
+//! measures the services that follow it.
 //!
 //! ```text
 //!              ┌─ reader: subscriptions, pings, close ─┐
@@ -9,12 +10,15 @@
 //!
 //! Every connection has a market, or a replay, of its own: two clients see the same trades.
 
+mod bench;
 mod cli;
 mod connection;
+mod floor;
 mod garbage;
 mod healthcheck;
 mod outbox;
 mod pace;
+mod places;
 mod probe;
 mod recording;
 mod render;
@@ -55,6 +59,18 @@ fn main() -> ExitCode {
                 Err(error) => Err(error),
             }
         }
+        Command::Bench(arguments) => {
+            log(std::io::stderr);
+            match bench(*arguments) {
+                Ok(true) => Ok(()),
+                Ok(false) => return ExitCode::FAILURE,
+                Err(error) => Err(error),
+            }
+        }
+        Command::Floor { floor } => {
+            log(std::io::stderr);
+            floor::run(floor)
+        }
         Command::Streams(arguments) => {
             log(std::io::stderr);
             open_streams(*arguments)
@@ -91,6 +107,11 @@ fn log<W: Write + IsTerminal + 'static>(stream: fn() -> W) {
 #[tokio::main]
 async fn probe(arguments: probe::Arguments) -> anyhow::Result<bool> {
     probe::run(arguments).await
+}
+
+#[tokio::main]
+async fn bench(arguments: bench::Arguments) -> anyhow::Result<bool> {
+    bench::run(arguments).await
 }
 
 #[tokio::main]

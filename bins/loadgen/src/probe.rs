@@ -26,6 +26,7 @@ mod tail;
 mod trades;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,7 @@ use anyhow::bail;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::index;
+use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -40,16 +42,20 @@ use tracing::info;
 
 use crate::cli;
 use crate::pace::Pace;
-use crate::server::Server;
+use crate::server::{Server, Supply};
 use crate::source::Source;
 use crate::synthetic;
 use plan::Plan;
-use prices::Watch;
 use report::{Report, Seen};
-use scrape::Stages;
 
 pub(crate) use arguments::Arguments;
+pub(crate) use firings::{Fired, tail as firings_tail};
 pub(crate) use market::{Tape, Taped};
+pub(crate) use plan::splitmix;
+pub(crate) use prices::{Look, Watch};
+pub(crate) use quantile::of_buckets;
+pub(crate) use scrape::Stages;
+pub(crate) use tail::{Tail, consumer, ends};
 
 /// An ingestor that was turned away comes back within half of it, unless told otherwise.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(300);
@@ -80,25 +86,27 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         arguments.alerts,
         arguments.seed,
     );
-    let watched = watched(&arguments);
+    let places = &arguments.places;
+    let watched = watched(arguments.rate, arguments.symbols.get(), arguments.seed);
     let tape = Arc::new(Tape::new(plan));
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    serve(&arguments, Arc::clone(&tape), stop.clone()).await?;
-    subscribed(&tape, &arguments).await?;
+    let taped = Arc::clone(&tape);
+    let supply = move |_| Taped::new(Arc::clone(&taped)).map(Source::Taped);
+    serve(places.listen, Box::new(supply), stop.clone()).await?;
+    subscribed(tape.subscribed(), arguments.symbols.get(), places.listen).await?;
 
     let plan = &tape.plan;
-    let brokers = &arguments.kafka_brokers;
+    let brokers = &places.kafka_brokers;
     let names: Vec<String> = watched.iter().map(|symbol| plan.symbols[*symbol].clone()).collect();
-    let watch = block_in_place(|| Watch::start(&arguments.redis_addr, &names))?;
-    let topic =
-        block_in_place(|| trades::tail(brokers, &arguments.kafka_topic, Arc::clone(&tape)))?;
-    let alerts = firings::create(&arguments.alert_service_addr, plan).await?;
+    let watch = block_in_place(|| Watch::start(&places.redis_addr, &names))?;
+    let topic = block_in_place(|| trades::tail(brokers, &places.kafka_topic, Arc::clone(&tape)))?;
+    let alerts = firings::create(&places.alert_service_addr, plan).await?;
     let firings = match alerts.is_empty() {
         true => None,
-        false => Some(block_in_place(|| {
-            firings::tail(brokers, &arguments.kafka_firings_topic, &alerts)
-        })?),
+        false => {
+            Some(block_in_place(|| firings::tail(brokers, &places.kafka_firings_topic, &alerts))?)
+        }
     };
 
     info!(trades = plan.warm(), "warming up");
@@ -151,32 +159,30 @@ fn judge(report: &Report, tolerance: Option<f64>) -> anyhow::Result<bool> {
 }
 
 /// The feed, until stopped.
-async fn serve(
-    arguments: &Arguments,
-    tape: Arc<Tape>,
+pub(crate) async fn serve(
+    listen: SocketAddr,
+    supply: Supply,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let feed = cli::Feed::plain(arguments.listen)?;
-    let source = move |_| Taped::new(Arc::clone(&tape)).map(Source::Taped);
-    let server = Server::of(feed, Box::new(source)).await?;
+    let server = Server::of(cli::Feed::plain(listen)?, supply).await?;
     tokio::spawn(server.serve(stop));
     Ok(())
 }
 
-/// Waits until a client has subscribed all the symbols.
-async fn subscribed(tape: &Tape, arguments: &Arguments) -> anyhow::Result<()> {
-    let count = arguments.symbols.get();
-    info!(symbols = count, "waiting for FEED_URL=ws://{} to be connected", arguments.listen);
-    let mut subscribed = tape.subscribed();
+/// Waits until a client has subscribed all of the `count` symbols.
+pub(crate) async fn subscribed(
+    mut subscribed: watch::Receiver<usize>,
+    count: usize,
+    listen: SocketAddr,
+) -> anyhow::Result<()> {
+    info!(symbols = count, "waiting for FEED_URL=ws://{listen} to be connected");
     let all = subscribed.wait_for(|subscribed| *subscribed == count);
     if let Ok(all) = timeout(CLIENT_PATIENCE, all).await {
         all?;
         return Ok(());
     }
     match *subscribed.borrow() {
-        0 => {
-            bail!("no client has come: start the ingestor with FEED_URL=ws://{}", arguments.listen)
-        }
+        0 => bail!("no client has come: start the ingestor with FEED_URL=ws://{listen}"),
         some => bail!(
             "the client has subscribed {some} of {count} symbols: its SYMBOLS must be what `loadgen \
              symbols {count}` prints"
@@ -203,7 +209,7 @@ async fn rest(
             return Ok(stages);
         }
         if began.elapsed() > REST_PATIENCE {
-            let topic = &arguments.kafka_topic;
+            let topic = &arguments.places.kafka_topic;
             bail!("after {REST_PATIENCE:?} {} of {count} trades are on {topic}", found());
         }
         last = Some(stages);
@@ -211,11 +217,10 @@ async fn rest(
 }
 
 /// Which symbols are watched in Redis: as many as can be without being felt, at random.
-fn watched(arguments: &Arguments) -> Vec<usize> {
-    let symbols = arguments.symbols.get();
-    let writes = (arguments.rate / symbols as f64).min(WRITES_A_SECOND);
+pub(crate) fn watched(rate: f64, symbols: usize, seed: u64) -> Vec<usize> {
+    let writes = (rate / symbols as f64).min(WRITES_A_SECOND);
     let count = ((LOOKS_A_SECOND / writes) as usize).clamp(FEWEST_WATCHED.min(symbols), symbols);
-    let mut dice = Xoshiro256PlusPlus::seed_from_u64(arguments.seed);
+    let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
     index::sample(&mut dice, symbols, count).into_vec()
 }
 

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use crate::bench::Planned;
 use crate::outbox::Outbox;
 use crate::probe::Taped;
 use crate::replay::Replay;
@@ -30,6 +31,8 @@ pub(crate) enum Source {
     Replay(Replay),
     /// Numbered trades, to be measured.
     Taped(Taped),
+    /// Trades that are a function of their number.
+    Planned(Planned),
 }
 
 impl Source {
@@ -49,6 +52,10 @@ impl Source {
                 taped.subscribe(subscriptions);
                 Ok(())
             }
+            Self::Planned(planned) => {
+                planned.subscribe(subscriptions);
+                Ok(())
+            }
         }
     }
 
@@ -59,20 +66,23 @@ impl Source {
             Self::Synthetic(market) => market.fill(now, outbox),
             Self::Replay(replay) => replay.fill(now, outbox),
             Self::Taped(taped) => taped.fill(now, outbox),
+            Self::Planned(planned) => planned.fill(now, outbox),
         }
     }
 
     /// So many bytes of the outbox are the kernel's, the last of them since `at` (Unix nanoseconds).
     pub(crate) fn left(&mut self, bytes: usize, at: u64) {
-        if let Self::Taped(taped) = self {
-            taped.left(bytes, at);
+        match self {
+            Self::Taped(taped) => taped.left(bytes, at),
+            Self::Planned(planned) => planned.left(bytes, at),
+            Self::Synthetic(_) | Self::Replay(_) => {}
         }
     }
 
     /// How far a replay has come, in frames.
     pub(crate) fn position(&self) -> Option<usize> {
         match self {
-            Self::Synthetic(_) | Self::Taped(_) => None,
+            Self::Synthetic(_) | Self::Taped(_) | Self::Planned(_) => None,
             Self::Replay(replay) => Some(replay.position()),
         }
     }

@@ -31,6 +31,24 @@ pub(crate) enum Command {
     /// Runs on servers of its own, beside whatever is up. The first round that fails ends it, and
     /// says how to run that round again.
     Chaos(Chaos),
+    /// Measure everything on this machine, and write `benches/RESULTS.md`: how many trades a second
+    /// the whole way carries and how late each is, requests, the hot paths, and beside each the floor
+    /// that it stands on.
+    ///
+    /// Runs on servers of its own, beside whatever is up; what runs beside it is measured too. Takes
+    /// about an hour. A run in which a trade or a firing was lost, came twice or is wrong ends with 1
+    /// and writes nothing.
+    Bench(Bench),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// Hold everything for seconds only: to try it, in some minutes.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Leave out `cargo bench --package benches`.
+    #[arg(long)]
+    pub(crate) no_hot_paths: bool,
 }
 
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@
 //! What was started stands in `.stack/state.json` by process id and start time, so that any later
 //! command finds it and none ever stops a stranger.
 
+mod bench;
 mod build;
 mod catalogue;
 mod chaos;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Logs(options) => logs::run(&paths, &options),
         Command::Test(options) => test::run(&paths, &options),
         Command::Chaos(options) => chaos::run(&paths, &options),
+        Command::Bench(options) => bench::run(&paths, &options),
     });
     match outcome {
         Ok(code) => code,

@@ -18,6 +18,8 @@ pub enum Purpose {
     Run,
     /// Also run every test.
     Test,
+    /// Also run every benchmark.
+    Bench,
 }
 
 struct Requirement {
@@ -119,6 +121,12 @@ const REQUIREMENTS: &[Requirement] = &[
         present: |_| find_program("npm").is_some(),
         packages: &["nodejs", "npm"],
     },
+    Requirement {
+        what: "wrk",
+        purpose: Purpose::Bench,
+        present: |_| find_program("wrk").is_some(),
+        packages: &["wrk"],
+    },
 ];
 
 /// Services that Debian starts by itself once installed, at the next boot at the latest.
@@ -199,7 +207,7 @@ pub fn install(purpose: Purpose, cache: &Path, report: &dyn Fn(&str)) -> anyhow:
 fn missing(purpose: Purpose, cache: &Path) -> Vec<&'static Requirement> {
     REQUIREMENTS
         .iter()
-        .filter(|need| purpose == Purpose::Test || need.purpose == Purpose::Run)
+        .filter(|need| need.purpose == Purpose::Run || need.purpose == purpose)
         .filter(|need| !(need.present)(cache))
         .collect()
 }

@@ -1,16 +1,15 @@
-use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::{rate, seconds};
+use crate::places::Places;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where to serve the feed: the ingestor's FEED_URL is `ws://` and this.
-    #[arg(long, default_value = "127.0.0.1:7878", value_name = "ADDRESS")]
-    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) places: Places,
 
     /// Trades a second, over all symbols evenly, at random.
     #[arg(long, default_value = "1000", value_name = "TRADES", value_parser = rate)]
@@ -46,22 +45,6 @@ pub(crate) struct Arguments {
     /// as 0.1.
     #[arg(long, value_name = "PART")]
     pub(crate) tolerance: Option<f64>,
-
-    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092")]
-    pub(crate) kafka_brokers: String,
-
-    #[arg(long, env = "KAFKA_TOPIC", default_value = "market_ticks")]
-    pub(crate) kafka_topic: String,
-
-    #[arg(long, env = "KAFKA_FIRINGS_TOPIC", default_value = "alert_firings")]
-    pub(crate) kafka_firings_topic: String,
-
-    /// host:port, or a redis:// URL.
-    #[arg(long, env = "REDIS_ADDR", default_value = "localhost:6379")]
-    pub(crate) redis_addr: String,
-
-    #[arg(long, env = "ALERT_SERVICE_ADDR", default_value = "localhost:50051")]
-    pub(crate) alert_service_addr: String,
 
     /// Where the programs serve /metrics; those of one kind are added up.
     #[arg(

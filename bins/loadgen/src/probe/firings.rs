@@ -40,7 +40,7 @@ pub(crate) async fn create(address: &str, plan: &Plan) -> anyhow::Result<Vec<i64
 /// Reads the firings' topic for those of the alerts `ids`.
 pub(crate) fn tail(brokers: &str, topic: &str, ids: &[i64]) -> anyhow::Result<Tail<Fired>> {
     let ours: std::collections::HashSet<i64> = ids.iter().copied().collect();
-    Tail::start(brokers, topic, Fired::new(), move |fired, value, at| {
+    Tail::start(brokers, topic, None, Fired::new(), move |fired, value, at| {
         let Ok(firing) = Firing::decode(value) else { return 0 };
         if !ours.contains(&firing.alert_id) || fired.contains_key(&firing.alert_id) {
             return 0;

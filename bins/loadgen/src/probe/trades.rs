@@ -21,7 +21,7 @@ pub(crate) fn tail(brokers: &str, topic: &str, tape: Arc<Tape>) -> anyhow::Resul
     let trades = tape.plan.trades();
     let logged = Logged { at: vec![0; trades], received_at: vec![0; trades], repeated: 0 };
     let mut decoder = Decoder::new();
-    Tail::start(brokers, topic, logged, move |logged, value, at| {
+    Tail::start(brokers, topic, None, logged, move |logged, value, at| {
         let Ok(record) = decoder.decode(value) else { return 0 };
         let mut found = 0;
         for logged_trade in record.trades() {

@@ -1,0 +1,164 @@
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use market::{CANDLES, Interval, Price, Sequence, StateSpec, Trade, Volume, parse_candle_specs};
+use redis::aio::MultiplexedConnection;
+use redis::{Client, Pipeline};
+use serde::Serialize;
+use speed::{SymbolWrite, Writer, WriterSettings};
+
+use crate::probe::unix_nanos;
+
+const SYMBOLS: usize = 500;
+const RECENT: usize = 50;
+/// As the writer's topic, so that it is nobody's who runs.
+const TOPIC: &str = "floor";
+
+const WARM_UP: Duration = Duration::from_secs(1);
+const TIME: Duration = Duration::from_secs(5);
+
+/// Symbols a second.
+#[derive(Debug, Serialize)]
+pub(super) struct Figures {
+    guarded_a_second: f64,
+    /// The same keys and values by plain commands.
+    plain_a_second: f64,
+    /// HSET of three fields, and nothing else.
+    hset_a_second: f64,
+}
+
+pub(super) async fn run(address: &str) -> anyhow::Result<Figures> {
+    let names: Vec<String> = (0..SYMBOLS).map(|number| format!("FLOOR{number}")).collect();
+    let guarded_a_second = guarded(address, &names).await?;
+    let url = match address.contains("://") {
+        true => address.to_owned(),
+        false => format!("redis://{address}"),
+    };
+    let client = Client::open(url)?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let plain = copy(&mut connection, &names).await?;
+    let plain_a_second = rate(&mut connection, || plain.pipeline()).await?;
+    let hset = || {
+        let mut pipe = redis::pipe();
+        for name in &names {
+            let now = unix_nanos();
+            let key = format!("floor:{{{name}}}");
+            pipe.cmd("HSET").arg(key).arg("price").arg(100.5).arg("timestamp").arg(now / 1_000_000);
+            pipe.arg("volume").arg(now);
+            pipe.ignore();
+        }
+        pipe
+    };
+    let hset_a_second = rate(&mut connection, hset).await?;
+    Ok(Figures { guarded_a_second, plain_a_second, hset_a_second })
+}
+
+fn spec() -> anyhow::Result<StateSpec> {
+    let candles = parse_candle_specs(CANDLES).map_err(anyhow::Error::msg)?;
+    Ok(StateSpec { candles, recent: RECENT })
+}
+
+/// As the processor does: a trade of each symbol is folded into its state, and all states are
+/// written in one call.
+async fn guarded(address: &str, names: &[String]) -> anyhow::Result<f64> {
+    let settings =
+        WriterSettings { topic: TOPIC.to_owned(), partitions: 1, state: spec()?, stream_trades: 1 };
+    let mut writer = Writer::connect(address, settings).await?;
+    let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut states = writer.load(&texts, false).await?;
+    let mut offset = states.iter().filter_map(|state| state.as_of).map(|of| of.offset).max();
+    let (began, mut counted) = (Instant::now(), None);
+    let mut written = 0_u64;
+    while began.elapsed() < WARM_UP + TIME {
+        let next = offset.map_or(0, |offset| offset + 1);
+        offset = Some(next);
+        let trade = trade(next)?;
+        let mut writes: Vec<SymbolWrite<'_>> = states
+            .iter_mut()
+            .zip(&texts)
+            .map(|(state, symbol)| {
+                let base = state.as_of;
+                state.apply(&trade, Sequence::of_record(next));
+                SymbolWrite { symbol, partition: 0, base, state }
+            })
+            .collect();
+        writer.write(&mut writes, &[]).await?;
+        if began.elapsed() >= WARM_UP {
+            counted.get_or_insert_with(Instant::now);
+            written += names.len() as u64;
+        }
+    }
+    let counted: Instant = counted.context("nothing was written")?;
+    Ok((written - names.len() as u64) as f64 / counted.elapsed().as_secs_f64())
+}
+
+fn trade(number: i64) -> anyhow::Result<Trade> {
+    let now = unix_nanos();
+    let price = Price::new(100.0 + (number % 100) as f64 / 100.0).context("a price")?;
+    let volume = Volume::new(number as f64).context("a volume")?;
+    Ok(Trade { price, volume, timestamp: (now / 1_000_000).cast_signed(), received_at: now })
+}
+
+/// What the writer has left of each symbol.
+struct Copied(Vec<Symbol>);
+
+struct Symbol {
+    price: (String, Vec<(String, String)>),
+    recent: (String, Vec<u8>),
+    /// Of each interval the newest candle.
+    candles: Vec<(String, (String, String))>,
+}
+
+async fn copy(connection: &mut MultiplexedConnection, names: &[String]) -> anyhow::Result<Copied> {
+    let intervals: Vec<Interval> = spec()?.candles.iter().map(|spec| spec.interval).collect();
+    let mut copied = Vec::new();
+    for name in names {
+        let (price, recent) = (format!("price:{{{name}}}"), format!("recent:{{{name}}}"));
+        let fields = redis::cmd("HGETALL").arg(&price).query_async(connection).await?;
+        let bytes = redis::cmd("GET").arg(&recent).query_async(connection).await?;
+        let mut candles = Vec::new();
+        for interval in &intervals {
+            let key = format!("candles:{{{name}}}:{interval}");
+            let all: Vec<(String, String)> =
+                redis::cmd("HGETALL").arg(&key).query_async(connection).await?;
+            let newest = all.into_iter().max_by_key(|(start, _)| start.parse::<i64>().ok());
+            candles.push((key, newest.context("a symbol without candles")?));
+        }
+        copied.push(Symbol { price: (price, fields), recent: (recent, bytes), candles });
+    }
+    Ok(Copied(copied))
+}
+
+impl Copied {
+    fn pipeline(&self) -> Pipeline {
+        let mut pipe = redis::pipe();
+        for symbol in &self.0 {
+            let (key, fields) = &symbol.price;
+            pipe.cmd("HSET").arg(key).arg(fields).ignore();
+            let (key, bytes) = &symbol.recent;
+            pipe.cmd("SET").arg(key).arg(bytes).ignore();
+            for (key, (start, candle)) in &symbol.candles {
+                pipe.cmd("HSET").arg(key).arg(start).arg(candle).ignore();
+            }
+        }
+        pipe
+    }
+}
+
+/// Symbols a second by pipelines of all of them, one after the other.
+async fn rate(
+    connection: &mut MultiplexedConnection,
+    pipeline: impl Fn() -> Pipeline,
+) -> anyhow::Result<f64> {
+    let mut written = 0;
+    let mut began = Instant::now();
+    let warm = began;
+    while began == warm || began.elapsed() < TIME {
+        pipeline().query_async::<()>(connection).await?;
+        written += SYMBOLS;
+        if began == warm && warm.elapsed() >= WARM_UP {
+            (began, written) = (Instant::now(), 0);
+        }
+    }
+    Ok(written as f64 / began.elapsed().as_secs_f64())
+}
