@@ -180,7 +180,7 @@ fn alerts_made_while_trades_flow_miss_no_trade_after_and_see_none_from_before() 
     for Bracket { id, before, after } in brackets {
         let row = &rows[&id][0];
         let place = |from| {
-            let firings = row.firings(&trades[&row.symbol], from);
+            let firings = row.firings(&trades[&row.symbol], (from, 0));
             firings.first().map_or((i64::MAX, 0), |(_, on, _)| (on.offset, on.index))
         };
         let fired = fired.get(&id).and_then(|fired| fired.first());
