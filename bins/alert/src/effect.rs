@@ -25,8 +25,8 @@ use crate::snapshots::Of;
 use crate::tasks::{self, Done, SnapshotJob};
 use crate::{another_log, trouble};
 
-/// What a crash costs at most: so much of the log is evaluated again, and what was evaluated while
-/// the checkpoint was being stored.
+/// What a crash costs at most: so much of the log is evaluated again, what was evaluated while the
+/// checkpoint was being stored, and the batch under way.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// Firings that are stored at a time, and so many that evaluation does not run far ahead of them.
@@ -55,9 +55,12 @@ pub(crate) struct AlertEffect {
     symbols: Vec<Known>,
     /// By symbol number: its key in its partition, in that partition's life.
     keys: Vec<Option<(u64, SymbolKey)>>,
-    /// How many trades of the batch that takes effect were evaluated, and which partitions were
-    /// given back since it began.
+    /// A batch has begun to take effect, and that goes on.
+    is_under_way: bool,
+    /// How many of its trades were evaluated.
     evaluated: usize,
+    /// Which partitions were given back since it began: their trades in it do not count, even
+    /// where they have come again.
     given_back: Vec<i32>,
     /// What is to be fired, in the order of the log within each partition.
     found: VecDeque<Found>,
@@ -104,6 +107,7 @@ impl AlertEffect {
             lives: 0,
             symbols: Vec::new(),
             keys: Vec::new(),
+            is_under_way: false,
             evaluated: 0,
             given_back: Vec::new(),
             found: VecDeque::new(),
@@ -161,9 +165,7 @@ impl AlertEffect {
     /// All of a batch was evaluated.
     fn advance(&mut self, batch: &Batch) {
         for (partition, place) in &batch.places {
-            if let Some(owned) = self.owned.get_mut(partition)
-                && !self.given_back.contains(partition)
-            {
+            if let Some(owned) = self.owned.get_mut(partition) {
                 owned.partition.advance(place.offset + 1);
                 // A group that was set back brings records from before.
                 if owned.place.is_none_or(|at| at.offset < place.offset) {
@@ -171,6 +173,7 @@ impl AlertEffect {
                 }
             }
         }
+        self.is_under_way = false;
         self.evaluated = 0;
         self.given_back.clear();
     }
@@ -178,7 +181,7 @@ impl AlertEffect {
     /// Whether everything that was evaluated has had its effect, of whole batches: only then is it
     /// stored how far that was.
     fn is_settled(&self) -> bool {
-        self.found.is_empty() && self.evaluated == 0
+        self.found.is_empty() && !self.is_under_way
     }
 
     /// Once it returns, the first of what was found are in PostgreSQL, each once: so many that
@@ -213,17 +216,25 @@ impl AlertEffect {
         Ok(())
     }
 
-    /// Does what a task has made possible.
-    fn heed(&mut self, done: Done) {
+    /// A task has ended. What it has made possible may have to wait until what was found is stored.
+    fn arrived(&mut self, done: anyhow::Result<Done>) {
         match done {
-            Done::Reconciled(news) => self.heed_news(*news),
-            Done::Checkpointed(places, job) => {
+            Ok(Done::Checkpointed(places, job)) => {
                 self.checkpointed(places);
                 if let Some(job) = job {
                     self.is_snapshotting = true;
                     self.tasks.spawn(job.run());
                 }
             }
+            done => self.arrived.push_back(done),
+        }
+    }
+
+    /// Does what a task has made possible.
+    fn heed(&mut self, done: Done) {
+        match done {
+            Done::Reconciled(news) => self.heed_news(*news),
+            Done::Checkpointed(places, _) => self.checkpointed(places),
             Done::Snapshotted => self.is_snapshotting = false,
             Done::Expiring(expiring) => self.expire(expiring),
             Done::Rewound(rewound) => self.absorb(*rewound),
@@ -500,16 +511,20 @@ impl Effect for AlertEffect {
 
     /// Dead letters are the processor's to bury: here they decide nothing.
     async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Places>> {
-        self.evaluate(batch);
+        if !std::mem::replace(&mut self.is_under_way, true) || self.evaluated < batch.trades.len() {
+            self.evaluate(batch);
+            if self.evaluated == batch.trades.len() {
+                self.meters.count(batch);
+            }
+        }
         self.fire().await?;
         if self.evaluated < batch.trades.len() || !self.found.is_empty() {
             return Ok(None);
         }
         self.advance(batch);
-        self.meters.count(batch);
         // While batches come one after the other, nobody waits for what the tasks have done.
         while let Some(done) = self.tasks.try_join_next() {
-            self.arrived.push_back(done.context("a task panicked").flatten());
+            self.arrived(done.context("a task panicked").flatten());
         }
         self.work().await.map(Some)
     }
@@ -521,7 +536,7 @@ impl Effect for AlertEffect {
         tokio::select! {
             () = self.news.next(), if self.reader.is_some() => self.is_news = true,
             Some(done) = self.tasks.join_next() => {
-                self.arrived.push_back(done.context("a task panicked").flatten());
+                self.arrived(done.context("a task panicked").flatten());
             }
             () = sleep_until(self.checkpoint_due), if !self.is_checkpointing => {}
         }
@@ -529,6 +544,9 @@ impl Effect for AlertEffect {
 
     async fn work(&mut self) -> anyhow::Result<Places> {
         self.fire().await?;
+        if self.is_settled() {
+            self.checkpoint_if_due();
+        }
         // What they do is right once all that was found is stored.
         while self.found.is_empty()
             && let Some(done) = self.arrived.pop_front()
@@ -539,7 +557,6 @@ impl Effect for AlertEffect {
         self.is_news |= self.news.is_due();
         self.reconcile_if_due();
         if self.is_settled() {
-            self.checkpoint_if_due();
             self.look_for_expired_if_due();
         }
         Ok(std::mem::take(&mut self.stored))
@@ -553,13 +570,9 @@ impl Effect for AlertEffect {
                 done => self.arrived.push_back(Ok(done)),
             }
         }
-        if self.evaluated == 0 {
-            while !self.found.is_empty() {
-                self.fire().await?;
-            }
-        }
-        // In the middle of a batch that takes long nothing is stored: whoever is next evaluates it
-        // again, and what was fired of it is not fired a second time.
+        self.fire().await?;
+        // While there is more to fire nothing is stored: whoever is next evaluates it again, and what
+        // was fired is not fired a second time.
         if self.is_settled()
             && let Some(checkpoint) = self.checkpoint(partitions)
             && let Done::Checkpointed(places, _) = checkpoint.await?
@@ -587,7 +600,7 @@ impl Effect for AlertEffect {
             Some(partitions) => {
                 self.owned.retain(|number, _| !partitions.contains(number));
                 self.found.retain(|found| !partitions.contains(&found.partition));
-                if self.evaluated > 0 {
+                if self.is_under_way {
                     self.given_back.extend(partitions);
                 }
             }
@@ -599,6 +612,7 @@ impl Effect for AlertEffect {
                 self.found.clear();
                 self.given_back.clear();
                 self.evaluated = 0;
+                self.is_under_way = false;
                 self.stored.clear();
                 self.reader = None;
                 (self.is_checkpointing, self.is_snapshotting) = (false, false);
@@ -625,7 +639,10 @@ impl Effect for AlertEffect {
 #[cfg(test)]
 mod tests {
     use broker::TopicReader;
+    use follow::Gathered;
+    use market::{Price, Sequence, Trade, Volume};
     use store::{DatabaseUrl, StoreMetrics};
+    use triggers::{AlertId, Version};
 
     use super::*;
 
@@ -656,5 +673,46 @@ mod tests {
         effect.begin(loaded(&[0, 1]), &[1]).expect("begun");
         assert_eq!(effect.owned.keys().copied().collect::<Vec<_>>(), [0, 1]);
         assert_eq!(effect.owned[&0].life, life, "the later load's");
+    }
+
+    #[tokio::test]
+    async fn what_comes_again_in_the_middle_of_a_batch_is_not_shown_the_rest_of_it() {
+        let mut effect = effect();
+        effect.begin(loaded(&[0, 1]), &[0, 1]).expect("begun");
+        let symbol = |name, partition| Known { symbol: Symbol::new(name).expect("one"), partition };
+        effect.know(true, &[symbol("A", 0), symbol("B", 1)]);
+        let price = Price::new(1.0).expect("a price");
+        let trade = Trade { price, volume: Volume::ZERO, timestamp: 1, received_at: 1 };
+        let mut batch = Batch::default();
+        for symbol in [0, 1] {
+            batch.trades.push(Gathered { symbol, sequence: Sequence::of_record(7), trade });
+        }
+        // What an earlier batch's tasks have found is still to be fired: none is evaluated yet.
+        let firing = Firing {
+            id: AlertId(1),
+            version: Version { revision: 0, generation: 0 },
+            price,
+            reference: None,
+            timestamp: 1,
+            sequence: Sequence::default(),
+            received_at: 1,
+        };
+        let found = |_| Found { partition: 1, firing };
+        effect.found.extend((0..FIRINGS_A_STEP).map(found));
+        effect.is_under_way = true;
+        effect.evaluate(&batch);
+        effect.forget(Some(&[0]));
+        effect.begin(loaded(&[0]), &[0]).expect("begun");
+        effect.found.clear();
+        effect.evaluate(&batch);
+        let newest = |effect: &AlertEffect, name| {
+            effect.owned[&i32::from(name == "B")].partition.newest(name)
+        };
+        assert_eq!((newest(&effect, "A"), newest(&effect, "B")), (None, Some(1)));
+        effect.advance(&batch);
+        // What is read from its place on counts again.
+        effect.is_under_way = true;
+        effect.evaluate(&batch);
+        assert_eq!(newest(&effect, "A"), Some(1));
     }
 }

@@ -8,7 +8,6 @@ use axum::extract::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -34,10 +33,6 @@ pub struct Limits {
     pub head_bytes: usize,
     /// How long a client may take nothing of its answer before it is cut.
     pub write_timeout: Duration,
-    /// What the kernel keeps of answers that a client has not taken yet, in bytes; Linux counts its
-    /// own overhead in, and doubles it. A stream's client that is slow reads that much of the past
-    /// before what is new.
-    pub send_buffer: usize,
     /// How long the requests under way may take to finish after the stop.
     pub drain: Duration,
 }
@@ -50,7 +45,6 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             head_bytes: 16 * 1_024,
             write_timeout: Duration::from_secs(30),
-            send_buffer: 32 * 1_024,
             drain: Duration::from_secs(5),
         }
     }
@@ -81,10 +75,6 @@ pub async fn listen(
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes);
-    // Those that it accepts have it from it.
-    if let Err(error) = SockRef::from(&listener).set_send_buffer_size(limits.send_buffer) {
-        tracing::warn!("SO_SNDBUF: {error}");
-    }
     let accepting = async {
         // The semaphore is never closed.
         while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {

@@ -292,11 +292,17 @@ impl Consumer {
         self.client.incremental_unassign(&list).context("cannot give partitions back")
     }
 
-    /// Fetches nothing of these until they are started again, while polls go on and keep the group
+    /// Fetches nothing of these until they are started again or resumed, while polls go on and keep the group
     /// membership.
     pub fn hold(&self, partitions: &[i32]) -> anyhow::Result<()> {
         let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
         self.client.pause(&list).context("cannot hold partitions")
+    }
+
+    /// Goes on with partitions that were held, after the last record that was polled.
+    pub fn resume(&self, partitions: &[i32]) -> anyhow::Result<()> {
+        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        self.client.resume(&list).context("cannot go on with partitions")
     }
 
     /// Every record before `next` has had its effect: the offset may be committed.

@@ -25,5 +25,5 @@ pub use dead::{DeadLetter, DeadLetters};
 pub use partition::partition_of;
 pub use producer::{DeliveryFailed, Producer, ProducerMetrics, ProducerSettings};
 pub use publisher::{Publication, Publisher};
-pub use reader::TopicReader;
+pub use reader::{TopicReader, fingerprints};
 pub use topic::{TopicSpec, ensure_topic};

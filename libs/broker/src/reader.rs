@@ -27,17 +27,11 @@ impl fmt::Debug for TopicReader {
 impl TopicReader {
     /// Connects nowhere yet.
     pub fn new(brokers: &str, topic: &str) -> anyhow::Result<Self> {
-        let client = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
-            // librdkafka asks for a name; no group is joined, and nothing is committed.
-            .set("group.id", "gostocks-reader")
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("fetch.wait.max.ms", "100")
-            .set("enable.partition.eof", "false")
-            .set("reconnect.backoff.max.ms", "1000")
-            .create()
-            .context("cannot make a Kafka consumer")?;
+        Self::with(&mut config(brokers), topic)
+    }
+
+    fn with(config: &mut ClientConfig, topic: &str) -> anyhow::Result<Self> {
+        let client = config.create().context("cannot make a Kafka consumer")?;
         Ok(Self { client, topic: topic.to_owned() })
     }
 
@@ -106,35 +100,6 @@ impl TopicReader {
         self.client.unassign().context("cannot let go of the partition")
     }
 
-    /// The fingerprints of the records at these offsets, by partition. One that holds no record any
-    /// more is absent.
-    ///
-    /// # Errors
-    /// Where no record has come for ten seconds.
-    pub fn fingerprints(
-        &self,
-        mut offsets: BTreeMap<i32, i64>,
-    ) -> anyhow::Result<BTreeMap<i32, u64>> {
-        let list = |partition: i32, offset| {
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&self.topic, partition, offset).map(|()| list)
-        };
-        for (partition, offset) in &offsets {
-            self.client.incremental_assign(&list(*partition, Offset::Offset(*offset))?)?;
-        }
-        let mut fingerprints = BTreeMap::new();
-        while !offsets.is_empty() {
-            let record = self.record().context("cannot read where the topic was left")?;
-            let partition = record.partition();
-            let Some(offset) = offsets.remove(&partition) else { continue };
-            if record.offset() == offset {
-                fingerprints.insert(partition, record.fingerprint());
-            }
-            self.client.incremental_unassign(&list(partition, Offset::Invalid)?)?;
-        }
-        Ok(fingerprints)
-    }
-
     fn record(&self) -> anyhow::Result<Record<'_>> {
         let deadline = Instant::now() + PATIENCE;
         let mut trouble = None;
@@ -152,4 +117,52 @@ impl TopicReader {
             }
         }
     }
+}
+
+fn config(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        // librdkafka asks for a name; no group is joined, and nothing is committed.
+        .set("group.id", "gostocks-reader")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "100")
+        .set("enable.partition.eof", "false")
+        .set("reconnect.backoff.max.ms", "1000");
+    config
+}
+
+/// The fingerprints of a topic's records at these offsets, by partition. One that holds no record
+/// any more is absent. Blocks.
+///
+/// # Errors
+/// Where no record has come for ten seconds.
+pub fn fingerprints(
+    brokers: &str,
+    topic: &str,
+    mut offsets: BTreeMap<i32, i64>,
+) -> anyhow::Result<BTreeMap<i32, u64>> {
+    let mut config = config(brokers);
+    // One record of each is wanted: Kafka sends at least one batch of records, however large.
+    config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "4096");
+    let reader = TopicReader::with(&mut config, topic)?;
+    let list = |partition: i32, offset| {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, offset).map(|()| list)
+    };
+    for (partition, offset) in &offsets {
+        reader.client.incremental_assign(&list(*partition, Offset::Offset(*offset))?)?;
+    }
+    let mut fingerprints = BTreeMap::new();
+    while !offsets.is_empty() {
+        let record = reader.record().context("cannot read where the topic was left")?;
+        let partition = record.partition();
+        let Some(offset) = offsets.remove(&partition) else { continue };
+        if record.offset() == offset {
+            fingerprints.insert(partition, record.fingerprint());
+        }
+        reader.client.incremental_unassign(&list(partition, Offset::Invalid)?)?;
+    }
+    Ok(fingerprints)
 }

@@ -48,7 +48,8 @@ pub trait Effect: Send + 'static {
     /// batch. The group's offsets follow it.
     ///
     /// `None` where that takes long and goes on: it is called again with the same batch. Between
-    /// two calls partitions may be begun, ended and forgotten, but nothing waits and works.
+    /// two calls partitions may be begun, ended and forgotten, but nothing waits and works. Of what
+    /// was forgotten meanwhile the batch names no place any more, and its trades are not to count.
     fn apply(
         &mut self,
         batch: &Batch,

@@ -58,7 +58,8 @@ enum End {
 
 /// What there is to do next.
 enum Next<L> {
-    Arrived,
+    /// Something has arrived, or the batch goes on.
+    Batch,
     Loaded(anyhow::Result<Ended<Found<L>>>),
     Own,
 }
@@ -221,14 +222,15 @@ impl<E: Effect> Follower<E> {
         loop {
             let next = tokio::select! {
                 biased;
-                // It may arrive faster than a batch takes effect: then a load comes first.
-                () = self.gathering.arrived(), if self.under_way.is_none() => Next::Arrived,
-                ended = self.loads.next() => Next::Loaded(ended),
-                () = ready(()), if self.under_way.is_some() => Next::Arrived,
+                // Records may arrive faster than they take effect: a load comes first, but for
+                // what the group has decided of its partitions.
+                ended = self.loads.next(), if !self.gathering.has_events() => Next::Loaded(ended),
+                () = self.gathering.arrived(), if self.under_way.is_none() => Next::Batch,
+                () = ready(()), if self.under_way.is_some() => Next::Batch,
                 () = self.effect.wait() => Next::Own,
             };
             let done = match next {
-                Next::Arrived => Ok(()),
+                Next::Batch => Ok(()),
                 Next::Loaded(ended) => ended.and_then(|ended| self.loaded(ended, consumer)),
                 Next::Own => {
                     self.effect.work().await.map(|places| self.effected(consumer, &places))
@@ -242,7 +244,7 @@ impl<E: Effect> Follower<E> {
                 let finished = matches!(event, Some(Event::Finished));
                 // Whatever was read before the event comes first, or has begun to.
                 let mut applied = self.apply(consumer).await;
-                while finished && applied.is_ok() && self.under_way.is_some() {
+                while finished && matches!(applied, Ok(true)) {
                     applied = self.apply(consumer).await;
                 }
                 if let Err(error) = applied {
@@ -262,13 +264,14 @@ impl<E: Effect> Follower<E> {
         }
     }
 
-    /// Has what has gathered take effect, or begins to; what has begun comes first.
-    async fn apply(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
+    /// Has what has gathered take effect, or begins to; what has begun comes first. False where
+    /// there was nothing.
+    async fn apply(&mut self, consumer: &Consumer) -> anyhow::Result<bool> {
         let span = match self.under_way.take() {
             Some(span) => span,
             None => match self.take() {
                 Some(span) => span,
-                None => return Ok(()),
+                None => return Ok(false),
             },
         };
         let places = self.effect.apply(&self.batch).instrument(span.clone()).await;
@@ -276,14 +279,14 @@ impl<E: Effect> Follower<E> {
         self.applied = true;
         let Some(places) = places else {
             self.under_way = Some(span);
-            return Ok(());
+            return Ok(true);
         };
-        let ours =
-            self.batch.places.iter().filter(|(partition, _)| self.started.contains(partition));
-        ours.for_each(|(partition, place)| self.lag.applied(*partition, place.offset + 1));
+        for (partition, place) in &self.batch.places {
+            self.lag.applied(*partition, place.offset + 1);
+        }
         self.effected(consumer, &places);
         self.batch.clear();
-        Ok(())
+        Ok(true)
     }
 
     /// Takes what has gathered, if anything has. Returns the span of its way.
@@ -340,6 +343,7 @@ impl<E: Effect> Follower<E> {
         self.loads.forget(partitions);
         self.assigned.retain(|partition| !partitions.contains(partition));
         self.started.retain(|partition| !partitions.contains(partition));
+        self.batch.places.retain(|partition, _| !partitions.contains(partition));
         self.gathering.let_go(partitions);
         consumer.release(partitions)?;
         partitions.iter().for_each(|partition| self.lag.given_back(*partition));

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::{DeadLetter, Record};
 use market::{Place, Sequence, Trade};
@@ -237,15 +237,19 @@ impl Gathering {
     }
 
     /// After a burst of records that ended `now` (Unix nanoseconds): wakes the writer, then waits
-    /// while the batch is full and while the writer asks for a standstill.
-    pub(crate) fn rest(&self, now: u64) {
+    /// while the writer asks for a standstill, and up to `patience` while the batch is full. Whether
+    /// it still is.
+    pub(crate) fn rest(&self, now: u64, patience: Duration) -> bool {
         const STEP: Duration = Duration::from_millis(100);
+        let begun = Instant::now();
         let mut shared = self.lock();
         shared.batch.end_burst(now);
         if !shared.batch.is_empty() || !shared.events.is_empty() {
             self.arrived.notify_one();
         }
-        while !shared.closed && (shared.park || shared.batch.is_full(self.bound)) {
+        while !shared.closed
+            && (shared.park || shared.batch.is_full(self.bound) && begun.elapsed() < patience)
+        {
             if shared.park && !shared.is_parked {
                 shared.is_parked = true;
                 self.parked.notify_one();
@@ -254,6 +258,12 @@ impl Gathering {
             shared = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         shared.is_parked = false;
+        !shared.closed && shared.batch.is_full(self.bound)
+    }
+
+    /// The partitions of which records are taken.
+    pub(crate) fn expected(&self) -> Vec<i32> {
+        self.lock().next.keys().copied().collect()
     }
 
     // The writer's side.
@@ -265,6 +275,10 @@ impl Gathering {
 
     pub(crate) fn event(&self) -> Option<Event> {
         self.lock().events.pop_front()
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        !self.lock().events.is_empty()
     }
 
     /// An event that could not be heeded now: it comes first again.
@@ -366,7 +380,7 @@ impl Shared {
         if same || place.offset > offset {
             return Ok(same);
         }
-        Err(another_record(partition, Place { offset, ..place }))
+        Err(another_record(partition, offset))
     }
 
     #[inline]
@@ -439,7 +453,7 @@ mod tests {
         let gathering = Gathering::new(1_000, 1);
         let gather = |trades| gathering.lock().batch.trades.extend(vec![trade(); trades]);
         gather(2);
-        gathering.rest(10);
+        gathering.rest(10, Duration::ZERO);
         gather(3);
         let mut batch = Batch::default();
         gathering.take(&mut batch, 20, |_, _| {});
@@ -447,7 +461,7 @@ mod tests {
         batch.clear();
         // The burst goes on, in the next batch.
         gather(1);
-        gathering.rest(30);
+        gathering.rest(30, Duration::ZERO);
         gathering.take(&mut batch, 40, |_, _| {});
         assert_eq!(batch.bursts, [(1, 30)]);
     }
@@ -461,7 +475,7 @@ mod tests {
         let read = |partition, offset| gathering.lock().read(partition, offset);
         read(0, 3);
         read(1, 5);
-        gathering.rest(10);
+        gathering.rest(10, Duration::ZERO);
         read(0, 4);
         gathering.let_go(&[0]);
         read(0, 5);

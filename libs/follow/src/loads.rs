@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
-use broker::{Consumer, TopicReader};
+use broker::{Consumer, fingerprints};
 use market::Place;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -160,18 +160,18 @@ impl LookUp {
         if places.is_empty() {
             return Ok(None);
         }
-        let reader = TopicReader::new(&self.brokers, &self.topic)?;
         let offsets = places.iter().map(|(partition, place)| (*partition, place.offset));
-        let found = reader.fingerprints(offsets.collect())?;
+        let found = fingerprints(&self.brokers, &self.topic, offsets.collect())?;
         let differs = |(partition, place): &(&i32, &Place)| {
             found.get(partition).is_some_and(|fingerprint| *fingerprint != place.fingerprint)
         };
-        Ok(places.iter().find(differs).map(|(partition, place)| another_record(*partition, *place)))
+        let another = places.iter().find(differs);
+        Ok(another.map(|(partition, place)| another_record(*partition, place.offset)))
     }
 }
 
-pub(crate) fn another_record(partition: i32, remembered: Place) -> String {
-    format!("another record stands at {} of partition {partition}", remembered.offset)
+pub(crate) fn another_record(partition: i32, offset: i64) -> String {
+    format!("another record stands at {offset} of partition {partition}")
 }
 
 #[cfg(test)]

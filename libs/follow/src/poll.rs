@@ -10,6 +10,9 @@ use crate::now;
 
 /// How long a poll may wait for the first record; then it looks whether it should stop.
 const WAIT: Duration = Duration::from_millis(100);
+/// A batch that has been full for so long is no longer waited for without polling: the group's
+/// decisions are heard by polls alone.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How many records that have arrived are taken before the writer is woken.
 const BURST: usize = 256;
 
@@ -18,12 +21,14 @@ pub(crate) struct Poller {
     consumer: Arc<Consumer>,
     gathering: Arc<Gathering>,
     decoder: Decoder,
+    /// Partitions that are not fetched while the batch is full.
+    held: Vec<i32>,
     last_trouble: Option<Instant>,
 }
 
 impl Poller {
     pub(crate) fn new(consumer: Arc<Consumer>, gathering: Arc<Gathering>) -> Self {
-        Self { consumer, gathering, decoder: Decoder::new(), last_trouble: None }
+        Self { consumer, gathering, decoder: Decoder::new(), held: Vec::new(), last_trouble: None }
     }
 
     pub(crate) fn run(mut self, stopping: &CancellationToken) -> anyhow::Result<()> {
@@ -35,13 +40,37 @@ impl Poller {
                 }
                 wait = Duration::ZERO;
             }
-            self.gathering.rest(now());
+            let patience = if self.held.is_empty() { PATIENCE } else { Duration::ZERO };
+            match self.gathering.rest(now(), patience) {
+                true => self.hold(),
+                false => self.resume(),
+            }
         }
         // Let go of the consumer first: whoever hears the news closes it.
         let gathering = self.gathering;
         drop(self.consumer);
         gathering.tell(Event::Finished);
         Ok(())
+    }
+
+    /// The batch stays full: from here on polls bring decisions of the group, and no records.
+    fn hold(&mut self) {
+        let mut reading = self.gathering.expected();
+        reading.retain(|partition| !self.held.contains(partition));
+        if !reading.is_empty() {
+            let held = self.consumer.hold(&reading);
+            passed_over(held);
+            self.held.append(&mut reading);
+        }
+    }
+
+    fn resume(&mut self) {
+        if !self.held.is_empty() {
+            let expected = self.gathering.expected();
+            self.held.retain(|partition| expected.contains(partition));
+            passed_over(self.consumer.resume(&self.held));
+            self.held.clear();
+        }
     }
 
     /// Takes one record or event; false where none came in time or no more fits.
@@ -67,5 +96,12 @@ impl Poller {
             }
         }
         true
+    }
+}
+
+/// Of a partition that was taken away this moment nothing is read anyway.
+fn passed_over(held: anyhow::Result<()>) {
+    if let Err(error) = held {
+        tracing::info!("{error:#}");
     }
 }

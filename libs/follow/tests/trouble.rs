@@ -164,9 +164,13 @@ struct Rig {
 
 impl Rig {
     fn new(hint: &str) -> Self {
+        Self::with(hint, 10_000)
+    }
+
+    fn with(hint: &str, batch_trades: usize) -> Self {
         let topic = kafka().topic(hint, PARTITIONS);
         let (store, service) = (Arc::default(), Service::new("follower", PATIENCE));
-        let follower = begin(member(&topic), 10_000, &store, &service);
+        let follower = begin(member(&topic), batch_trades, &store, &service);
         let market = RandomMarket::new(5);
         let rig = Self { topic, market, store, service, follower: Some(follower) };
         rig.wait_owned(PARTITIONS);
@@ -329,7 +333,8 @@ fn a_load_that_fails_concerns_its_own_partitions_alone() {
 
 #[test]
 fn what_a_peer_leaves_is_begun_while_a_batch_takes_long() {
-    let mut rig = Rig::new("slow");
+    // What comes meanwhile fills the next batch many times over.
+    let mut rig = Rig::with("slow", 10);
     let peer = Peer::join(&rig.topic);
     peer.wait_for_its_share();
     rig.wait_owned(3);
