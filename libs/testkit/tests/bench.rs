@@ -136,6 +136,8 @@ fn a_benchmark_finds_what_it_has_sent() {
 #[test]
 fn a_benchmark_tells_no_figures_where_something_is_lost() {
     let mut rig = Rig::start();
+    let mut bench = rig.bench("--rate 500 --hold 1");
+    assert_eq!(bench.wait_exit(PATIENCE), Exit::Code(0), "{}", bench.log());
     let key = "candles:{AAPL}:1d";
     rig.redis(&["HSET", key, OLD_CANDLE[0], OLD_CANDLE[1]]);
     let json = Scratch::new("wrong.json");

@@ -46,20 +46,21 @@ impl Stored {
     pub(crate) fn held(&mut self) -> anyhow::Result<Vec<Held>> {
         let mut pipe = redis::pipe();
         for (price, candles) in self.prices.iter().zip(&self.candles) {
-            pipe.cmd("HMGET").arg(price).arg("price").arg("timestamp").arg("volume");
+            pipe.cmd("HMGET").arg(price).arg(&["price", "timestamp", "volume", "candles"]);
             pipe.cmd("HVALS").arg(candles);
         }
-        type Answer = (Option<String>, Option<String>, Option<String>);
+        type Answer = (Option<String>, Option<String>, Option<String>, Option<String>);
         let answers: Vec<redis::Value> = pipe.query(&mut self.connection)?;
         let mut held = Vec::with_capacity(self.prices.len());
         for (answer, key) in answers.chunks_exact(2).zip(&self.candles) {
-            let (price, time, volume): Answer = redis::from_redis_value(answer[0].clone())?;
+            let (price, time, volume, newest): Answer = redis::from_redis_value(answer[0].clone())?;
             let candles: Vec<String> = redis::from_redis_value(answer[1].clone())?;
+            let newest = newest.as_deref().and_then(newest_of);
             let latest = price.zip(time).zip(volume);
             let mut of = Held { latest: latest.map(|((p, t), v)| [p, t, v]), ..Held::default() };
-            for candle in candles {
+            for candle in candles.iter().map(String::as_str).chain(newest) {
                 let (volume, trades) =
-                    sums(&candle).with_context(|| format!("{key} holds {candle:?}"))?;
+                    sums(candle).with_context(|| format!("{key} holds {candle:?}"))?;
                 of.volume += volume;
                 of.trades += trades;
             }
@@ -80,6 +81,15 @@ impl Stored {
         };
         Ok(left.len() - left.iter().zip(volumes).filter(is_there).count())
     }
+}
+
+/// The newest day's candle, which stands with the price until the next one begins: of
+/// `interval start candle, interval start candle, …`.
+fn newest_of(candles: &str) -> Option<&str> {
+    candles.split(',').find_map(|candle| {
+        let (_, candle) = candle.strip_prefix(INTERVAL)?.strip_prefix(' ')?.split_once(' ')?;
+        Some(candle)
+    })
 }
 
 /// Volume and number of trades of a candle: `open high low close volume trades …`.
@@ -166,5 +176,9 @@ mod tests {
     fn a_candles_sums_are_read() {
         assert_eq!(sums("1.0 2.0 0.5 1.5 12.25 7 1@2.3 4@5.6"), Some((12.25, 7)));
         assert_eq!(sums("1.0 2.0 0.5"), None);
+        let newest =
+            "1h 3600000 1.0 2.0 0.5 1.5 2.0 3 1@2.3 4@5.6,1d 0 1.0 2.0 0.5 1.5 12.25 7 1@2.3 4@5.6";
+        assert_eq!(newest_of(newest).and_then(sums), Some((12.25, 7)));
+        assert_eq!(newest_of("1h 0 1.0 2.0"), None);
     }
 }
