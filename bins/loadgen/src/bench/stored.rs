@@ -86,7 +86,7 @@ impl Stored {
 /// The newest day's candle, which stands with the price until the next one begins: of
 /// `interval start candle, interval start candle, …`.
 fn newest_of(candles: &str) -> Option<&str> {
-    candles.split(',').find_map(|candle| {
+    candles.split(", ").find_map(|candle| {
         let (_, candle) = candle.strip_prefix(INTERVAL)?.strip_prefix(' ')?.split_once(' ')?;
         Some(candle)
     })
@@ -176,8 +176,7 @@ mod tests {
     fn a_candles_sums_are_read() {
         assert_eq!(sums("1.0 2.0 0.5 1.5 12.25 7 1@2.3 4@5.6"), Some((12.25, 7)));
         assert_eq!(sums("1.0 2.0 0.5"), None);
-        let newest =
-            "1h 3600000 1.0 2.0 0.5 1.5 2.0 3 1@2.3 4@5.6,1d 0 1.0 2.0 0.5 1.5 12.25 7 1@2.3 4@5.6";
+        let newest = "1h 3600000 1.0 2.0 0.5 1.5 2.0 3 1@2.3 4@5.6, 1d 0 1.0 2.0 0.5 1.5 12.25 7 1@2.3 4@5.6";
         assert_eq!(newest_of(newest).and_then(sums), Some((12.25, 7)));
         assert_eq!(newest_of("1h 0 1.0 2.0"), None);
     }
