@@ -247,12 +247,12 @@ fn to_try(layout: &Layout) -> String {
     format!(
         "Six things to try:\n  \
          curl {gateway}/price/AAPL\n  \
-         curl -N '{gateway}/stream?symbols=AAPL,MSFT'\n  \
+         curl -N '{gateway}/stream?symbols=AAPL,BINANCE:BTCUSDT'\n  \
          grpcurl -plaintext -d '{{\"symbols\":[\"AAPL\"]}}' {grpc} \
          gostocks.market.v1.MarketService/Subscribe\n  \
          redis-cli -h {host} -p {port} HGETALL 'price:{{AAPL}}'\n  \
          curl {gateway}/alerts -H 'content-type: application/json' -d \
          '{{\"user_id\":1,\"symbol\":\"AAPL\",\"condition\":\"ABOVE\",\"target_price\":1}}'\n  \
-         cargo stack logs processor        # or: kcat -b {kafka} -t market_ticks -o -5 -e\n"
+         cargo stack logs processor        # or: kcat -C -q -b {kafka} -t market_ticks -o -5 -e -f '%k %p@%o\\n'\n"
     )
 }
