@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use testkit::oracle::{self, Bar};
@@ -53,11 +53,12 @@ impl Truth {
     fn check(&self, way: &mut Pipeline, when: &str) {
         let redis = way.redis().address().to_owned();
         let price = self.last["p"].as_f64().expect("a price");
+        let timestamp = self.last["t"].as_i64().expect("milliseconds");
         let is_true = || {
             let stored = oracle::stored(&redis);
             let Some(view) = stored.get(SYMBOL) else { return false };
             stored.len() == 1
-                && (view.price, view.timestamp) == (price, self.last["t"].as_i64().unwrap_or(0))
+                && (view.price, view.timestamp) == (price, timestamp)
                 && view.candles["1m"] == self.minutes
                 && view.day_bar == self.day
         };
@@ -67,8 +68,10 @@ impl Truth {
             "price": self.last["p"],
             "timestamp": self.last["t"],
             "volume": self.last["v"],
+            // The recording is years old.
+            "stale": true,
             "day": {
-                "start": self.last["t"].as_i64().map(|at| at - at % 86_400_000),
+                "start": timestamp - timestamp % 86_400_000,
                 "open": self.day.open,
                 "high": self.day.high,
                 "low": self.day.low,
@@ -76,9 +79,19 @@ impl Truth {
             },
         });
         for path in ["/price/BINANCE:BTCUSDT", "/price/binance%3Abtcusdt"] {
-            assert_eq!(way.get(path), Some((200, expected.clone())), "{when}: {path}");
+            let before = now_ms();
+            let (status, mut body) = way.get(path).expect("an answer");
+            let age = body.as_object_mut().and_then(|body| body.remove("age_ms"));
+            assert_eq!((status, &body), (200, &expected), "{when}: {path}");
+            let asked_at = age.and_then(|age| age.as_i64()).expect("an age") + timestamp;
+            assert!((before..=now_ms()).contains(&asked_at), "{when}: {path}: {asked_at}");
         }
     }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_millis()).expect("milliseconds")
 }
 
 fn count(bar: &mut Option<Bar>, trade: &Value) {

@@ -3,8 +3,9 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{SpanId, TraceContextExt, TraceId};
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -25,12 +26,23 @@ pub fn adopt(span: &Span, headers: &HeaderMap) {
 }
 
 /// Puts `span` into the headers of a request that is made within it, kept or not: whoever is
-/// asked follows our decision.
+/// asked follows our decision. No span, where spans are made, is a decision, too.
 pub fn inject(span: &Span, headers: &mut HeaderMap) {
-    if !span.is_disabled() {
-        let context = span.context();
-        TraceContextPropagator::new().inject_context(&context, &mut HeadersMut(headers));
-    }
+    let context = if !span.is_disabled() {
+        span.context()
+    } else if super::are_made() {
+        Context::new().with_remote_span_context(not_kept())
+    } else {
+        return;
+    };
+    TraceContextPropagator::new().inject_context(&context, &mut HeadersMut(headers));
+}
+
+/// A span that nobody keeps: an asked program that was told of none would begin a trace.
+fn not_kept() -> SpanContext {
+    let ids = RandomIdGenerator::default();
+    let (trace, span) = (ids.new_trace_id(), ids.new_span_id());
+    SpanContext::new(trace, span, TraceFlags::NOT_SAMPLED, false, TraceState::NONE)
 }
 
 /// `span`, if it is kept; else none, so that what happens within it costs nothing more. For where
