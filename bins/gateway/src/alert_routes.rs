@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use rpc::alert::v1::{Alert, GetAlertsRequest, GetFiringsRequest, UpdateAlertRequest};
@@ -28,7 +28,9 @@ const PATCH_ATTEMPTS: usize = 5;
 #[utoipa::path(
     post, path = "/alerts", tag = "alerts", operation_id = "create_alert",
     request_body(content = NewAlert, content_type = "application/json"),
-    responses((status = 201, description = "It is made", body = CreatedBody, links(
+    responses((status = 201, description = "It is made", body = CreatedBody, headers(
+        ("Location" = String, description = "Its path")
+    ), links(
         ("get" = (operation_id = "get_alert", parameters(("id" = "$response.body#/alert_id")))),
         ("delete" = (operation_id = "delete_alert", parameters(("id" = "$response.body#/alert_id"))))
     )))
@@ -44,8 +46,9 @@ pub(crate) async fn create(
         .create(body.check()?)
         .await
         .map_err(|refusal| refusal.of_an_effect("the alert may have been made"))?;
-    let created = CreatedBody::from(created.alert.unwrap_or_default());
-    Ok((StatusCode::CREATED, Json(created)))
+    let alert = created.alert.unwrap_or_default();
+    let location = [(LOCATION, format!("/alerts/{}", alert.id))];
+    Ok((StatusCode::CREATED, location, Json(CreatedBody::from(alert))))
 }
 
 pub(crate) fn bad_body(detail: impl Into<String>) -> Problem {

@@ -12,7 +12,7 @@ use axum::http::header::{
     HeaderName, IF_NONE_MATCH, VARY,
 };
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -241,6 +241,16 @@ pub(crate) async fn page() -> Response {
     let headers =
         [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, PAGE_POLICY)];
     (REVALIDATE, headers, PAGE).into_response()
+}
+
+/// Where to begin
+#[utoipa::path(get, path = "/", tag = "about", responses(
+    (status = 307, description = "At the page to try it", headers(
+        ("Location" = String, description = "Its path")
+    ))
+))]
+pub(crate) async fn start() -> Redirect {
+    Redirect::temporary("/docs")
 }
 
 /// What that page loads

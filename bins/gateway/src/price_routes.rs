@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Json};
-use market::Symbol;
+use market::{Sequence, Symbol, Trade};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use speed::{CandleRange, ReadError};
@@ -219,18 +219,15 @@ pub(crate) async fn ticks(
 ) -> Result<impl IntoResponse, Problem> {
     let symbol = symbol_in(&uri, TICKS_PREFIX)?;
     let limit = usize::try_from(Query::of(&uri).limit()?).unwrap_or_default();
-    let batch = prices.recent(&symbol).await.map_err(unread)?;
-    let batch = batch.ok_or_else(|| unknown(&symbol))?;
-    let left_out = batch.len().saturating_sub(limit);
-    let ticks: Vec<TickBody> = batch
-        .trades()
-        .skip(left_out)
-        .map(|packed| TickBody {
-            price: packed.trade.price.get(),
-            timestamp: packed.trade.timestamp,
-            volume: packed.trade.volume.get(),
-        })
-        .collect();
+    let trades = prices.recent(&symbol).await.map_err(unread)?;
+    let trades = trades.ok_or_else(|| unknown(&symbol))?;
+    let newest = &trades[trades.len().saturating_sub(limit)..];
+    let tick = |(_, trade): &(Sequence, Trade)| TickBody {
+        price: trade.price.get(),
+        timestamp: trade.timestamp,
+        volume: trade.volume.get(),
+    };
+    let ticks: Vec<TickBody> = newest.iter().map(tick).collect();
     let symbol = symbol.as_str().to_owned();
     Ok((NO_STORE, Json(TicksBody { symbol, count: ticks.len(), ticks })))
 }

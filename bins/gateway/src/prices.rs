@@ -2,13 +2,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::stream::{StreamExt, TryStreamExt, iter};
-use market::{Candle, Day, Interval, Latest, Symbol};
+use market::{Candle, Day, Interval, Latest, Sequence, Symbol, Trade};
 use metrics::Histogram;
 use service::{ReadyFlag, catalogue};
 use speed::{CandleRange, DayStats, LatestPrice, ReadError, Reader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wire::batch::TickBatch;
 
 use crate::Live;
 use crate::sparingly::Sparingly;
@@ -92,7 +91,10 @@ impl Prices {
     }
 
     /// The last trades of a symbol in the order of the log; `None` where there are none.
-    pub(crate) async fn recent(&self, symbol: &Symbol) -> Result<Option<TickBatch>, ReadError> {
+    pub(crate) async fn recent(
+        &self,
+        symbol: &Symbol,
+    ) -> Result<Option<Vec<(Sequence, Trade)>>, ReadError> {
         self.read(self.reader.recent(symbol)).await
     }
 

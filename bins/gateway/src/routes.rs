@@ -138,6 +138,7 @@ fn table(
         .merge(of_alerts)
         .merge(probes)
         .routes(fails(routes!(documentation::openapi), &[]))
+        .routes(fails(routes!(documentation::start), &[]))
         .routes(fails(routes!(documentation::page), &[]))
         .routes(fails(routes!(documentation::file), &[&[NoSuchPath]]))
         .routes(fails(routes!(problem::of_all), &[]))

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
-    CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN,
+    CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, ORIGIN,
 };
 use axum::http::response::Parts;
 use axum::http::{Request, StatusCode};
@@ -143,6 +143,11 @@ async fn every_problem_has_a_page() {
 #[tokio::test]
 async fn the_page_loads_nothing_from_elsewhere() {
     let router = router_for(&[]);
+    let (head, _) = send(&router, "GET", "/", &[]).await;
+    assert_eq!(
+        (head.status.as_u16(), &head.headers[LOCATION]),
+        (307, &"/docs".parse().expect("one"))
+    );
     let (head, page) = send(&router, "GET", "/docs", &[]).await;
     let policy = head.headers[CONTENT_SECURITY_POLICY].to_str().expect("text");
     assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));

@@ -1,12 +1,7 @@
-use std::collections::VecDeque;
-
-use crate::{Candle, CandleSpec, Candles, Price, Sequence, Stamp, Trade, Volume};
+use crate::{Candle, CandleSpec, Candles, Price, Recent, Sequence, Stamp, Trade, Volume};
 
 /// One UTC day, in milliseconds.
 pub const DAY: i64 = 86_400_000;
-
-/// How many records the recent trades of a symbol may span: as many as one batch can hold.
-const RECENT_SPAN: i64 = u32::MAX as i64;
 
 /// The latest trade of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,9 +43,7 @@ pub struct SymbolState {
     pub day: Option<Day>,
     /// One of each interval.
     pub candles: Box<[Candles]>,
-    /// The last trades in the order of the log, whatever their times; the newest at the back.
-    recent: VecDeque<(Sequence, Trade)>,
-    recent_bound: usize,
+    pub recent: Recent,
 }
 
 impl SymbolState {
@@ -61,8 +54,7 @@ impl SymbolState {
             latest: None,
             day: None,
             candles: spec.candles.iter().map(|spec| Candles::new(*spec)).collect(),
-            recent: VecDeque::new(),
-            recent_bound: spec.recent,
+            recent: Recent::new(spec.recent),
         }
     }
 
@@ -91,7 +83,7 @@ impl SymbolState {
         for candles in &mut self.candles {
             candles.add(trade, sequence);
         }
-        self.remember(sequence, *trade);
+        self.recent.push(sequence, *trade);
         true
     }
 
@@ -106,26 +98,10 @@ impl SymbolState {
         }
     }
 
-    /// Puts back a trade that was stored as recent, or adds one: oldest first. All that are kept
-    /// are within `RECENT_SPAN` of the last one.
-    #[inline]
-    pub fn remember(&mut self, sequence: Sequence, trade: Trade) {
-        let is_far =
-            |(oldest, _): &(Sequence, Trade)| sequence.offset - oldest.offset > RECENT_SPAN;
-        while self.recent.front().is_some_and(is_far) {
-            self.recent.pop_front();
-        }
-        if self.recent.len() >= self.recent_bound {
-            self.recent.pop_front();
-        }
-        if self.recent_bound > 0 {
-            self.recent.push_back((sequence, trade));
-        }
-    }
-
-    /// The last trades in the order of the log, oldest first.
-    pub fn recent(&self) -> impl ExactSizeIterator<Item = &(Sequence, Trade)> {
-        self.recent.iter()
+    /// Puts back the last trades, from the slots of a store that has everything up to `as_of`.
+    pub fn restore_recent(&mut self, spec: &StateSpec, slots: &[Option<(Sequence, Trade)>]) {
+        let newest = self.as_of.unwrap_or_default();
+        self.recent = Recent::restore(spec.recent, slots, newest);
     }
 
     /// Forgets what is in the store and not likely to be needed. To be called when all changes are

@@ -1,4 +1,4 @@
-#!lua name=gostocks_3
+#!lua name=gostocks_4
 
 -- What the processor writes to Redis, each as of a position in the log, and only if that is newer
 -- than the position stored: so replaying any part of the log, from two writers at once, leaves
@@ -37,10 +37,12 @@ end
 -- keys, from `key`: a symbol's price, recent trades, and candles of each interval that changes
 -- beside the newest candle; of all intervals where the writer comes from nowhere.
 -- args, from `at`: its position, the position that the writer comes from ('' for none), price, time,
--- volume, time of receipt and place of its latest trade, its day, its newest candles, its recent
--- trades ('' for none), the number of intervals whose keys there are, then for each of them the
--- number of candle arguments (start and candle in turn), the number of expired candles, what else
--- expired ('' for nothing, '*' for all that was there, else all before that start), those, and these.
+-- volume, time of receipt and place of its latest trade, its day, its newest candles, whether its
+-- recent trades are forgotten first (1 or 0), how many pieces of their ring there are, where the
+-- first begins and what it is, and the second if there is one; the number of intervals whose keys
+-- there are, then for each of them the number of candle arguments (start and candle in turn), the
+-- number of expired candles, what else expired ('' for nothing, '*' for all that was there, else all
+-- before that start), those, and these.
 -- The position goes last, so that there is none without its candles, whatever goes wrong.
 -- Returns what is wrong, or nil; whether it was accepted; where the next arguments and keys are.
 local function write_symbol(keys, key, args, at)
@@ -50,14 +52,16 @@ local function write_symbol(keys, key, args, at)
     return LOST
   end
   local accepted = not stored or stored < position
-  local intervals = tonumber(args[at + 10])
+  local ring, pieces = at + 11, tonumber(args[at + 10])
+  local v = ring + 2 * pieces
+  local intervals = tonumber(args[v])
   if accepted and (not stored or string.sub(stored, 1, LOG) ~= string.sub(position, 1, LOG)) then
     -- Left by a writer that a rebuild overtook, or by nobody that we know.
     for other = key, key + 1 + intervals do
       redis.call('UNLINK', keys[other])
     end
   end
-  local v = at + 11
+  v = v + 1
   for interval = key + 2, key + 1 + intervals do
     local candles, expired, gone = tonumber(args[v]), tonumber(args[v + 1]), args[v + 2]
     local first = v + 3
@@ -73,10 +77,11 @@ local function write_symbol(keys, key, args, at)
     v = first + candles + expired
   end
   if accepted then
-    if args[at + 9] ~= '' then
-      redis.call('SET', keys[key + 1], args[at + 9])
-    else
+    if args[at + 9] == '1' then
       redis.call('DEL', keys[key + 1])
+    end
+    for piece = ring, ring + 2 * pieces - 1, 2 do
+      redis.call('SETRANGE', keys[key + 1], args[piece], args[piece + 1])
     end
     redis.call('HSET', price, 'price', args[at + 2], 'timestamp', args[at + 3],
       'volume', args[at + 4], 'received_at', args[at + 5], 'price_position', args[at + 6],
@@ -289,10 +294,10 @@ local function reads(name, callback)
   redis.register_function { function_name = name, callback = callback, flags = { 'no-writes' } }
 end
 
-redis.register_function('gostocks_write_3', write)
-redis.register_function('gostocks_symbol_3', symbol)
-redis.register_function('gostocks_stream_3', stream)
-redis.register_function('gostocks_places_3', places)
-redis.register_function('gostocks_mark_3', mark)
-reads('gostocks_load_3', load)
-reads('gostocks_entries_3', entries)
+redis.register_function('gostocks_write_4', write)
+redis.register_function('gostocks_symbol_4', symbol)
+redis.register_function('gostocks_stream_4', stream)
+redis.register_function('gostocks_places_4', places)
+redis.register_function('gostocks_mark_4', mark)
+reads('gostocks_load_4', load)
+reads('gostocks_entries_4', entries)

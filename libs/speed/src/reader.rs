@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use market::{Candle, Interval, Sequence, StateSpec, Symbol};
+use market::{Candle, Interval, Sequence, StateSpec, Symbol, Trade};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -11,7 +11,7 @@ use redis::{Cmd, FromRedisValue, Pipeline, RedisResult};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tracing::Instrument;
-use wire::batch::TickBatch;
+use wire::slots;
 
 use crate::address::{Address, Node};
 use crate::entry::{self, StreamEntry};
@@ -194,11 +194,14 @@ impl Reader {
 
     /// The last trades of a symbol in the order of the log; `None` where there are none, or the
     /// processor keeps none.
-    pub async fn recent(&self, symbol: &Symbol) -> Result<Option<TickBatch>, ReadError> {
+    pub async fn recent(
+        &self,
+        symbol: &Symbol,
+    ) -> Result<Option<Vec<(Sequence, Trade)>>, ReadError> {
         let key = keys::recent(symbol.as_str());
         let bytes: Option<Vec<u8>> = self.traced("GET", redis::cmd("GET").arg(&key)).await?;
-        let batch = bytes.map(|bytes| TickBatch::decode(&bytes)).transpose();
-        batch.map_err(|_| ReadError::Foreign { key })
+        let trades = bytes.map(|bytes| slots::in_order(&bytes)).transpose();
+        trades.map_err(|_| ReadError::Foreign { key })
     }
 
     /// A symbol with its newest candles of the intervals in `spec`; `None` where it is unknown.

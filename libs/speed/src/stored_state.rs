@@ -7,7 +7,7 @@ use market::{
     Candle, CandleSpec, Candles, Day, Latest, Stamp, StateSpec, Symbol, SymbolState, Volume,
 };
 use redis::Cmd;
-use wire::batch::TickBatch;
+use wire::slots;
 
 use crate::fields::Fields;
 use crate::log::{LogId, Position};
@@ -50,7 +50,7 @@ pub(crate) enum Loaded {
 /// All of it as of one moment.
 pub(crate) fn command(symbol: &str, spec: &StateSpec, load: Load) -> Cmd {
     let mut call = Cmd::new();
-    call.arg("FCALL_RO").arg("gostocks_load_3").arg(2 + spec.candles.len());
+    call.arg("FCALL_RO").arg("gostocks_load_4").arg(2 + spec.candles.len());
     call.arg(keys::price(symbol)).arg(keys::recent(symbol));
     for candles in &spec.candles {
         call.arg(keys::candles(symbol, candles.interval));
@@ -84,10 +84,7 @@ pub(crate) fn parse(stored: Stored, spec: &StateSpec, load: Load) -> Option<Load
         }
         *held = restore(*spec, newest, stored, load, latest.stamp.time)?;
     }
-    if let Some(recent) = recent.filter(|_| spec.recent > 0) {
-        let batch = TickBatch::decode(&recent).ok()?;
-        batch.trades().for_each(|packed| state.remember(packed.sequence, packed.trade));
-    }
+    state.restore_recent(spec, &slots::parse(&recent.unwrap_or_default()).ok()?);
     Some(Loaded::State(position, state))
 }
 

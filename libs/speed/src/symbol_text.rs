@@ -1,6 +1,6 @@
 use market::{Candle, Gone, StateSpec};
 use redis::Cmd;
-use wire::batch::Packer;
+use wire::slots::{self, SLOT};
 
 use crate::log::LogId;
 use crate::writer::SymbolWrite;
@@ -9,8 +9,9 @@ use crate::{candle_text, keys};
 /// Puts a symbol's state into a call, in the order that the function expects. Holds only scratch.
 #[derive(Debug, Default)]
 pub(crate) struct SymbolText {
-    packer: Packer,
-    recent: Vec<u8>,
+    /// Where the pieces of the ring go, and where in `ring` they begin.
+    pieces: Vec<(usize, usize)>,
+    ring: Vec<u8>,
     text: String,
     candles: Vec<(i64, Candle)>,
     expired: Vec<i64>,
@@ -55,7 +56,7 @@ impl SymbolText {
         let (Some(as_of), Some(latest), Some(day)) = (state.as_of, state.latest, state.day) else {
             unreachable!("a state is written only after a trade");
         };
-        let Self { packer, recent, candles, expired, text } = self;
+        let Self { pieces, ring, candles, expired, text } = self;
         text.clear();
         log.push_position(write.partition, as_of, text);
         let end = text.len();
@@ -80,14 +81,18 @@ impl SymbolText {
             candle_text::push_started(start, candle, text);
         }
         call.arg(&**text);
-        recent.clear();
-        for (sequence, trade) in state.recent() {
-            packer.push(0, write.symbol, *sequence, trade);
+        pieces.clear();
+        ring.clear();
+        let is_anew = state.recent.take_changes(|slot, trades| {
+            pieces.push((slot * SLOT, ring.len()));
+            trades.for_each(|(sequence, trade)| slots::push(*sequence, trade, ring));
+        });
+        call.arg(u8::from(is_anew)).arg(pieces.len());
+        let ends = pieces.iter().skip(1).map(|(_, begin)| *begin).chain([ring.len()]);
+        for ((at, begin), end) in pieces.iter().zip(ends) {
+            call.arg(*at).arg(&ring[*begin..end]);
         }
-        if !packer.is_empty() {
-            packer.encode(recent);
-        }
-        call.arg(&**recent).arg(count);
+        call.arg(count);
         for interval in &mut state.candles {
             let is_written = write.base.is_none() || interval.has_changes();
             candles.clear();

@@ -9,6 +9,7 @@ use prost::Message;
 use redis::{Connection, RedisError};
 use rpc::market::v1::StockTick;
 use wire::batch::TickBatch;
+use wire::slots;
 
 use crate::Record;
 
@@ -340,21 +341,17 @@ fn stored_symbol(
             panic!("{symbol}, {interval} from {start}: {other:?} stands beside the newest candle");
         }
     }
-    Ok((!price.is_empty()).then(|| view_of(symbol, &price, candles, recent.as_deref())))
+    Ok((!price.is_empty()).then(|| view_of(&price, candles, recent.as_deref())))
 }
 
 fn view_of(
-    symbol: &str,
     price: &BTreeMap<String, String>,
     candles: BTreeMap<String, BTreeMap<i64, Bar>>,
     recent: Option<&[u8]>,
 ) -> SymbolView {
     let number = |field: &str| price[field].parse().expect("a number");
     let (day, day_bar) = started_bar(&price["day"]);
-    let recent = recent.map(|bytes| TickBatch::decode(bytes).expect("a batch"));
-    if let Some(batch) = &recent {
-        assert!(batch.symbols().eq([symbol]), "the recent trades of {symbol} are its own");
-    }
+    let recent = slots::in_order(recent.unwrap_or_default()).expect("a ring of trades");
     SymbolView {
         price: number("price"),
         timestamp: price["timestamp"].parse().expect("milliseconds"),
@@ -364,11 +361,7 @@ fn view_of(
         candles,
         recent: recent
             .iter()
-            .flat_map(TickBatch::trades)
-            .map(|packed| {
-                let trade = packed.trade;
-                (trade.price.get(), trade.volume.get(), trade.timestamp)
-            })
+            .map(|(_, trade)| (trade.price.get(), trade.volume.get(), trade.timestamp))
             .collect(),
     }
 }

@@ -1,5 +1,4 @@
-//! Many trades of one partition as one value: an entry of a partition's stream, or the recent
-//! trades of a symbol.
+//! Many trades of one partition as one value: an entry of a partition's stream.
 //!
 //! ```text
 //!  Packer: push, push, … ──encode──▶ bytes ══Redis══▶ TickBatch::decode ──▶ trades, borrowed

@@ -1,9 +1,10 @@
-//! Every encoding of a trade: Finnhub's JSON, the protobuf record of the log, the packed batch of
-//! Redis, and how the one becomes the other.
+//! Every encoding of a trade: Finnhub's JSON, the protobuf record of the log, the packed batch and
+//! the ring of Redis, and how the one becomes the other.
 //!
 //! ```text
 //!  frame (JSON) ──frame──▶ trades ──record──▶ one record per symbol ══log══▶ tick ──▶ trades
 //!  trades ──batch──▶ columns of many trades ══Redis══▶ batch ──▶ trades
+//!  a symbol's last trades ──slots──▶ a ring ══Redis══▶ slots ──▶ trades
 //! ```
 //!
 //! Pure: does no I/O, reads no clock and knows no tokio; buffers and time are the caller's.
@@ -16,6 +17,7 @@
 pub mod batch;
 pub mod frame;
 pub mod record;
+pub mod slots;
 pub mod tick;
 
 #[cfg(test)]

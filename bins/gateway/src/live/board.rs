@@ -17,7 +17,7 @@ use speed::{Ends, Snapshot, StreamEntry};
 use tokio::sync::watch;
 
 use crate::live::cursor::{Cursor, FiringPlace, Given, tag};
-use crate::live::event::{After, Event, Kind, Kinds, Order, PRICE_RANK, Payload, TICK_RANK};
+use crate::live::event::{After, Event, Kind, Kinds, Order, Payload, TICK_RANK};
 use crate::live::slot::{Held, Slot, Watcher};
 
 /// Firings that are kept for clients that come back.
@@ -447,56 +447,6 @@ struct Touched {
     number: u64,
     sequence: Sequence,
     is_late: bool,
-}
-
-impl Slot {
-    /// Makes the events of how a symbol stands now, where anybody wants them.
-    fn tell(&self, number: u64, after: &After) {
-        let mut held = self.lock();
-        let held = &mut *held;
-        let (wants_price, wants_candles) = (held.wants(Kind::Price), held.wants(Kind::Candle));
-        let Some((_, state)) = &mut held.known else { return };
-        if let Some(latest) = state.latest.filter(|_| wants_price) {
-            let (symbol, stands) = (self.symbol.clone(), Box::new((latest, state.day)));
-            let payload = Payload::Price { symbol, stands };
-            let order = Order { number, rank: PRICE_RANK };
-            held.price = Some(Arc::new(Event::new(order, after.clone(), payload)));
-        }
-        held.candles.resize_with(state.candles.len(), Default::default);
-        for ((rank, candles), told) in (0..).zip(&mut state.candles).zip(&mut held.candles) {
-            let interval = candles.spec().interval;
-            candles.take_changes(|start, candle| {
-                if wants_candles {
-                    let (symbol, candle) = (self.symbol.clone(), Box::new(*candle));
-                    let payload = Payload::Candle { symbol, interval, start, candle };
-                    told.take(number, rank, after, start, payload);
-                }
-            });
-            candles.take_expired(|_| {});
-        }
-        state.cool();
-        self.changed(number);
-    }
-
-    /// How a symbol stands: for a client that has just come.
-    pub(crate) fn snapshot(&self, kinds: Kinds) -> Vec<Payload> {
-        let held = self.lock();
-        let Some((_, state)) = &held.known else { return Vec::new() };
-        let mut payloads = Vec::new();
-        if let Some(latest) = state.latest.filter(|_| kinds.has(Kind::Price)) {
-            let (symbol, stands) = (self.symbol.clone(), Box::new((latest, state.day)));
-            payloads.push(Payload::Price { symbol, stands });
-        }
-        if kinds.has(Kind::Candle) {
-            payloads.extend(state.candles.iter().filter_map(|candles| {
-                let (start, candle) = candles.iter().next_back()?;
-                let (symbol, interval) = (self.symbol.clone(), candles.spec().interval);
-                let candle = Box::new(*candle);
-                Some(Payload::Candle { symbol, interval, start, candle })
-            }));
-        }
-        payloads
-    }
 }
 
 #[cfg(test)]

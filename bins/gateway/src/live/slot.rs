@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::task::AtomicWaker;
 use market::{Symbol, SymbolState};
 
-use crate::live::event::{After, CANDLE_RANK, Event, Kind, Kinds, Order, Payload};
+use crate::live::event::{After, CANDLE_RANK, Event, Kind, Kinds, Order, PRICE_RANK, Payload};
 
 /// One client's wish to be woken.
 #[derive(Debug, Default)]
@@ -49,9 +49,9 @@ pub(crate) struct Slot {
 pub(crate) struct Held {
     /// Its partition and its state; `None` where it has not traded.
     pub(crate) known: Option<(usize, SymbolState)>,
-    pub(crate) price: Option<Arc<Event>>,
+    price: Option<Arc<Event>>,
     /// Of each interval, in their order.
-    pub(crate) candles: Vec<ToldCandles>,
+    candles: Vec<ToldCandles>,
     ticks: Kept,
     firings: Kept,
     watchers: Vec<Arc<Watcher>>,
@@ -61,20 +61,13 @@ pub(crate) struct Held {
 
 /// The newest candle of an interval, and the one before, which trades may still change.
 #[derive(Debug, Default)]
-pub(crate) struct ToldCandles {
+struct ToldCandles {
     newest: Option<(i64, Arc<Event>)>,
     before: Option<(i64, Arc<Event>)>,
 }
 
 impl ToldCandles {
-    pub(crate) fn take(
-        &mut self,
-        number: u64,
-        interval: u8,
-        after: &After,
-        start: i64,
-        payload: Payload,
-    ) {
+    fn take(&mut self, number: u64, interval: u8, after: &After, start: i64, payload: Payload) {
         let is_newest = self.newest.as_ref().is_none_or(|(newest, _)| start >= *newest);
         if self.newest.as_ref().is_some_and(|(newest, _)| start > *newest) {
             self.before = self.newest.take();
@@ -134,6 +127,54 @@ impl Slot {
 
     pub(crate) fn changed(&self, number: u64) {
         self.newest.store(number, Ordering::Release);
+    }
+
+    /// Makes the events of how a symbol stands now, where anybody wants them.
+    pub(crate) fn tell(&self, number: u64, after: &After) {
+        let mut held = self.lock();
+        let held = &mut *held;
+        let (wants_price, wants_candles) = (held.wants(Kind::Price), held.wants(Kind::Candle));
+        let Some((_, state)) = &mut held.known else { return };
+        if let Some(latest) = state.latest.filter(|_| wants_price) {
+            let (symbol, stands) = (self.symbol.clone(), Box::new((latest, state.day)));
+            let payload = Payload::Price { symbol, stands };
+            let order = Order { number, rank: PRICE_RANK };
+            held.price = Some(Arc::new(Event::new(order, after.clone(), payload)));
+        }
+        held.candles.resize_with(state.candles.len(), Default::default);
+        for ((rank, candles), told) in (0..).zip(&mut state.candles).zip(&mut held.candles) {
+            let interval = candles.spec().interval;
+            candles.take_changes(|start, candle| {
+                if wants_candles {
+                    let (symbol, candle) = (self.symbol.clone(), Box::new(*candle));
+                    let payload = Payload::Candle { symbol, interval, start, candle };
+                    told.take(number, rank, after, start, payload);
+                }
+            });
+            candles.take_expired(|_| {});
+        }
+        state.cool();
+        self.changed(number);
+    }
+
+    /// How a symbol stands: for a client that has just come.
+    pub(crate) fn snapshot(&self, kinds: Kinds) -> Vec<Payload> {
+        let held = self.lock();
+        let Some((_, state)) = &held.known else { return Vec::new() };
+        let mut payloads = Vec::new();
+        if let Some(latest) = state.latest.filter(|_| kinds.has(Kind::Price)) {
+            let (symbol, stands) = (self.symbol.clone(), Box::new((latest, state.day)));
+            payloads.push(Payload::Price { symbol, stands });
+        }
+        if kinds.has(Kind::Candle) {
+            payloads.extend(state.candles.iter().filter_map(|candles| {
+                let (start, candle) = candles.iter().next_back()?;
+                let (symbol, interval) = (self.symbol.clone(), candles.spec().interval);
+                let candle = Box::new(*candle);
+                Some(Payload::Candle { symbol, interval, start, candle })
+            }));
+        }
+        payloads
     }
 
     /// Whether there may be events after that one.
