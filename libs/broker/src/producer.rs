@@ -111,7 +111,8 @@ impl Shared {
                 return false;
             }
             state.waiting = true;
-            let waited = self.changed.wait_timeout(state, STEP);
+            let left = deadline.map_or(STEP, |at| at.saturating_duration_since(Instant::now()));
+            let waited = self.changed.wait_timeout(state, left.min(STEP));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
@@ -277,6 +278,16 @@ impl Producer {
         }
         state.in_flight += 1;
         Ok(())
+    }
+
+    /// Whether so many records or more are unacknowledged, after a wait for them to become fewer.
+    /// A failure ends the wait.
+    pub fn has_in_flight(&self, records: usize, wait: Duration) -> bool {
+        let is_fewer = |state: &State| state.failure.is_some() || state.in_flight < records;
+        if !wait.is_zero() {
+            self.deliveries.wait_until(Some(Instant::now() + wait), is_fewer);
+        }
+        self.deliveries.lock().in_flight >= records
     }
 
     /// Waits until everything sent is acknowledged; it is an error where that is not so by then.

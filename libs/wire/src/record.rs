@@ -97,6 +97,11 @@ impl Gatherer {
         self.trades.len()
     }
 
+    /// How many records they become, or a few more.
+    pub fn records(&self) -> usize {
+        self.symbols.len().max(self.trades.len() / self.trades_per_record)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.trades.is_empty()
     }

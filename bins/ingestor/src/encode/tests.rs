@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 use market::Trade;
@@ -14,6 +14,8 @@ struct Kept {
     records: RefCell<Vec<(String, Vec<Trade>)>>,
     /// This many records are taken, and then none.
     room: Option<usize>,
+    /// For so many looks records are on their way.
+    behind: Cell<usize>,
     failure: Option<DeliveryFailed>,
 }
 
@@ -45,6 +47,13 @@ impl Log for Kept {
         assert_eq!((after(arrival.received_at), arrival.trades), (mean, trades.len()));
         records.push((key.to_owned(), trades));
         Ok(())
+    }
+
+    fn has_on_its_way(&self, records: usize, _wait: Duration) -> bool {
+        assert!(records >= BEHIND);
+        let looks = self.behind.get();
+        self.behind.set(looks.saturating_sub(1));
+        looks > 0
     }
 
     fn failure(&self) -> Option<DeliveryFailed> {
@@ -145,6 +154,23 @@ fn more_frames_than_a_round_takes_lose_nothing() {
     assert!(records.iter().all(|(_, trades)| trades.len() <= 500));
     let prices = records.iter().flat_map(|(_, trades)| trades).map(|t| t.price.get());
     assert!(prices.eq((1..=3_000).map(f64::from)));
+}
+
+#[test]
+fn while_the_log_is_behind_a_round_takes_what_arrives() {
+    let frames: Vec<_> = (1..=3_000).map(|price| frame(&[("A", &price.to_string())])).collect();
+    let frames: Vec<_> = frames.iter().map(String::as_str).collect();
+    let rounds = |looks| {
+        let log = Kept { behind: Cell::new(looks), ..Kept::default() };
+        encode(&frames, 10_000, &log).expect("nothing is lost");
+        let records = log.records.into_inner();
+        records.iter().map(|(_, trades)| trades.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(rounds(0), [1_024, 1_024, 952]);
+    assert_eq!(rounds(8), [1_024 + 8 * FRAMES_PER_LOOK, 1_024, 440]);
+    assert_eq!(rounds(usize::MAX), [3_000], "the feed has ended");
+    let log = Kept { behind: Cell::new(usize::MAX), failure: Some(failed()), ..Kept::default() };
+    assert_eq!(encode(&frames, 10_000, &log).expect_err("failed").reason, "it is full");
 }
 
 #[test]
