@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, RETRY_AFTER,
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
 };
 use axum::http::{HeaderValue, Method};
 use axum::middleware::from_fn_with_state;
@@ -158,7 +158,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, X_REQUEST_ID, LAST_EVENT_ID])
-        .expose_headers([ETAG, RETRY_AFTER, X_REQUEST_ID])
+        .expose_headers([ETAG, LOCATION, RETRY_AFTER, X_REQUEST_ID])
         .max_age(CORS_MAX_AGE);
     if origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(Any);

@@ -14,14 +14,16 @@ use crate::meters::Meters;
 use crate::occasionally::Occasionally;
 use crate::repeats::Repeats;
 
-/// How many frames one round takes at most, so that the first of them does not wait for a feed
-/// that is as fast as the encoder.
+/// How many frames one round takes at most while the log keeps up, so that the first of them does
+/// not wait for a feed that is as fast as the encoder.
 const FRAMES_PER_ROUND: usize = 1_024;
 
 /// The log is behind where so many records are unacknowledged, and half as many as the round at
 /// hand has: it takes fewer, fuller ones with less trouble, so the round goes on meanwhile. At
 /// 20,000 trades a second fifty are on their way, and no trade waits for another.
 const BEHIND: usize = 200;
+/// What is behind may be one partition alone: the others' trades wait no longer than this.
+const GATHER_AT_MOST: Duration = Duration::from_millis(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Frames that are taken between two looks at it.
 const FRAMES_PER_LOOK: usize = 64;
@@ -70,10 +72,13 @@ impl Log for Producer {
     }
 }
 
-/// Turns frames into records: whatever is queued when it is free becomes one record a symbol.
+/// Turns frames into records: whatever is queued when it is free becomes one record a symbol, and
+/// what arrives while the log is behind.
 pub(crate) struct Encoder {
     decoder: FrameDecoder,
     gatherer: Gatherer,
+    /// Otherwise no record gets fuller.
+    gathers: bool,
     repeats: Repeats,
     meters: Meters,
     occasionally: Occasionally,
@@ -84,6 +89,7 @@ impl Encoder {
         Self {
             decoder: FrameDecoder::new(),
             gatherer: Gatherer::new(ticks_per_record),
+            gathers: ticks_per_record > 1,
             repeats: Repeats::new(),
             meters: Meters::new(),
             occasionally: Occasionally::default(),
@@ -121,7 +127,9 @@ impl Encoder {
                 let Ok(next) = frames.try_recv() else { break };
                 self.take(&next);
             }
-            self.gather_while_behind(frames, log)?;
+            if self.gathers {
+                self.gather_while_behind(frames, log)?;
+            }
             if self.gatherer.is_empty()
                 && let Some(failure) = log.failure()
             {
@@ -137,15 +145,19 @@ impl Encoder {
         frames: &mut mpsc::Receiver<Received>,
         log: &impl Log,
     ) -> Result<(), DeliveryFailed> {
-        let mut wait = Duration::ZERO;
+        let (begun, mut wait) = (Instant::now(), Duration::ZERO);
         while !self.gatherer.is_empty()
             && !self.gatherer.is_full()
+            && begun.elapsed() < GATHER_AT_MOST
             && log.has_on_its_way(BEHIND.max(self.gatherer.records() / 2), wait)
         {
             if let Some(failure) = log.failure() {
                 return Err(failure);
             }
             for _ in 0..FRAMES_PER_LOOK {
+                if self.gatherer.is_full() {
+                    break;
+                }
                 match frames.try_recv() {
                     Ok(next) => self.take(&next),
                     Err(TryRecvError::Empty) => break,

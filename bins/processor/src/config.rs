@@ -64,11 +64,8 @@ impl Configuration for Config {
             settings.read("KAFKA_SESSION_TIMEOUT", Some("6s"), parse::duration_in(session));
         let redis_addr = settings.read("REDIS_ADDR", Some("localhost:6379"), parse::redis_addr);
         let candles = settings.read("CANDLES", Some(market::CANDLES), market::parse_candle_specs);
-        let recent_ticks = settings.read(
-            "RECENT_TICKS",
-            Some("50"),
-            parse::number(0..=wire::batch::MAX_TRADES_PER_BATCH),
-        );
+        let recent_ticks =
+            settings.read("RECENT_TICKS", Some("50"), parse::number(0..=wire::slots::MAX_SLOTS));
         let stream_trades =
             settings.read("STREAM_TRADES", Some("200000"), parse::number(1..=1_000_000_000));
         let batch_trades =

@@ -5,8 +5,8 @@ use crate::{Sequence, Trade};
 /// The last trades of a symbol in the order of the log, whatever their times.
 ///
 /// A store keeps them in a ring of slots, as many as trades are kept: a symbol's n-th trade is in
-/// slot n modulo their number. So what is stored of a trade, and where, is a function of the log
-/// alone, and a new trade changes one slot.
+/// slot n modulo their number. So where a trade is stored is the same whoever stores it, and a new
+/// trade changes one slot. After a change of their number the ring begins anew.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recent {
     /// The newest at the back.
@@ -27,7 +27,7 @@ impl Recent {
     }
 
     /// From the slots of a store, in which `newest` is the last trade. Where they are of another
-    /// number, or do not have that trade, the store is told of all of them anew.
+    /// number, or not that trade and those before it in turn, the store is told of all anew.
     pub(crate) fn restore(
         bound: usize,
         slots: &[Option<(Sequence, Trade)>],
@@ -36,10 +36,16 @@ impl Recent {
         let at = slots.iter().position(|slot| slot.is_some_and(|(of, _)| of == newest));
         // One that is not full has the newest trade last.
         let is_last = |at: usize| slots.len() < bound && slots.len() == at + 1;
-        let fits = at.filter(|at| slots.len() == bound || is_last(*at));
+        let in_turn = |at: usize| {
+            let (newer, older) = slots.split_at(at + 1);
+            let trades = older.iter().chain(newer).flatten();
+            trades.is_sorted_by(|(one, _), (next, _)| one < next)
+        };
+        let fits = at.filter(|at| slots.len() == bound || is_last(*at)).filter(|at| in_turn(*at));
         let mut trades: Vec<_> = slots.iter().flatten().copied().collect();
         trades.retain(|(of, _)| *of <= newest);
         trades.sort_unstable_by_key(|(of, _)| *of);
+        trades.dedup_by_key(|(of, _)| *of);
         trades.drain(..trades.len().saturating_sub(bound));
         Self {
             trades: trades.into(),
@@ -132,20 +138,20 @@ mod tests {
             bound in 0..9_usize,
         ) {
             let (mut bound, mut recent) = (bound, Recent::new(bound));
-            let (mut slots, mut count) = (Slots::new(), 0);
+            let (mut slots, mut count, mut held) = (Slots::new(), 0, 0);
             for (more, load) in steps {
                 (count..count + more).map(trade).for_each(|(at, trade)| recent.push(at, trade));
                 count += more;
+                held = bound.min(held + more as usize);
                 store(&mut recent, &mut slots);
                 if let Some(other) = load.filter(|_| count > 0) {
                     bound = other;
+                    held = held.min(bound);
                     recent = Recent::restore(bound, &slots, Sequence::of_record(count - 1));
                 }
                 prop_assert!(slots.len() <= 8);
-                let all: Vec<i64> = (0..count).collect();
-                let expected = &all[all.len() - kept(&recent).len()..];
+                let expected: Vec<i64> = (count - held as i64..count).collect();
                 prop_assert_eq!(kept(&recent), expected, "the newest ones");
-                prop_assert!(kept(&recent).len() <= bound);
             }
             let before = kept(&recent);
             store(&mut recent, &mut slots);
@@ -185,8 +191,14 @@ mod tests {
         let mut slots = vec![None; 5];
         store(&mut recent, &mut slots);
         assert_eq!(slots, [Some(trade(1))]);
+        // Two that have told of theirs anew, each from another trade on.
+        let mixed = [4, 3, 4].map(|number| Some(trade(number)));
+        let mut recent = Recent::restore(3, &mixed, Sequence::of_record(4));
+        assert_eq!(kept(&recent), [3, 4]);
+        store(&mut recent, &mut slots);
+        assert_eq!(slots, [Some(trade(3)), Some(trade(4))]);
         // Nothing is kept any more.
-        let mut recent = Recent::restore(0, &slots, Sequence::of_record(1));
+        let mut recent = Recent::restore(0, &slots, Sequence::of_record(4));
         store(&mut recent, &mut slots);
         assert_eq!(slots, []);
     }

@@ -61,8 +61,8 @@ fn run(
     command
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
         // What is lost with the machine is read from the log again: an fsync would only be waited
-        // for. Nor is the file rewritten whenever it has doubled, which at a million trades a second
-        // would be every other second.
+        // for. Nor is a small file rewritten whenever it has doubled, which at a million trades a
+        // second would be every other second.
         .args(["--appendonly", "yes", "--appendfsync", "no", "--save", ""])
         .args(["--auto-aof-rewrite-min-size", "512mb"])
         .args(["--maxmemory-policy", "noeviction"])

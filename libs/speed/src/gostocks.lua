@@ -44,7 +44,8 @@ end
 -- number of expired candles, what else expired ('' for nothing, '*' for all that was there, else all
 -- before that start), those, and these.
 -- The position goes last, so that there is none without its candles, whatever goes wrong.
--- Returns what is wrong, or nil; whether it was accepted; where the next arguments and keys are.
+-- Returns what is wrong, or nil; whether the writer's state is as Redis is now: not where it was
+-- refused, nor where somebody else has written since its base; where the next arguments and keys are.
 local function write_symbol(keys, key, args, at)
   local price, position, base = keys[key], args[at], args[at + 1]
   local stored = redis.call('HGET', price, 'position')
@@ -87,7 +88,7 @@ local function write_symbol(keys, key, args, at)
       'volume', args[at + 4], 'received_at', args[at + 5], 'price_position', args[at + 6],
       'day', args[at + 7], 'candles', args[at + 8], 'position', position)
   end
-  return nil, accepted, v, key + 2 + intervals
+  return nil, accepted and (base == '' or stored == base), v, key + 2 + intervals
 end
 
 -- keys, from `key`: a partition's stream and where it ends.
@@ -160,25 +161,25 @@ end
 -- KEYS: the log's key; a symbol's; 2 a stream.
 -- ARGV: log id, number of symbols, streams and places; what `write_symbol`, `append` and
 -- `write_places` expect of each.
--- Returns the indexes (from 0) of the symbols that were refused for an older position, and of the
+-- Returns the indexes (from 0) of the symbols that are to be loaded anew, and of the
 -- streams of which an entry overlaps, index and end in turn. The places are written only where
 -- there is none of these, since they say that everything before them is there.
 local function write(keys, args)
   local log, symbols = args[1], tonumber(args[2])
   local streams, places = tonumber(args[3]), tonumber(args[4])
-  local wrong, accepted, overlap = check_log(keys[1], log), nil, nil
+  local wrong, is_as_here, overlap = check_log(keys[1], log), nil, nil
   if wrong then
     return redis.error_reply(wrong)
   end
-  local refused, overlaps = {}, {}
+  local anew, overlaps = {}, {}
   local at, key = 5, 2
   for symbol = 0, symbols - 1 do
-    wrong, accepted, at, key = write_symbol(keys, key, args, at)
+    wrong, is_as_here, at, key = write_symbol(keys, key, args, at)
     if wrong then
       return redis.error_reply(wrong)
     end
-    if not accepted then
-      refused[#refused + 1] = symbol
+    if not is_as_here then
+      anew[#anew + 1] = symbol
     end
   end
   for stream = 0, streams - 1 do
@@ -198,19 +199,18 @@ local function write(keys, args)
       return redis.error_reply(wrong)
     end
   end
-  return { refused, overlaps }
+  return { anew, overlaps }
 end
 
 -- The same in pieces, on a cluster, where each is in another slot.
 
--- KEYS: a symbol's. ARGV: as `write_symbol` expects. Returns 1 where it was accepted, 0 where Redis
--- has a newer position.
+-- KEYS: a symbol's. ARGV: as `write_symbol` expects. Returns 0 where it is to be loaded anew, else 1.
 local function symbol(keys, args)
-  local wrong, accepted = write_symbol(keys, 1, args, 1)
+  local wrong, is_as_here = write_symbol(keys, 1, args, 1)
   if wrong then
     return redis.error_reply(wrong)
   end
-  return accepted and 1 or 0
+  return is_as_here and 1 or 0
 end
 
 -- KEYS: a stream's. ARGV: log id, then as `append` expects. Returns the end where an entry overlaps

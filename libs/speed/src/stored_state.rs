@@ -84,7 +84,8 @@ pub(crate) fn parse(stored: Stored, spec: &StateSpec, load: Load) -> Option<Load
         }
         *held = restore(*spec, newest, stored, load, latest.stamp.time)?;
     }
-    state.restore_recent(spec, &slots::parse(&recent.unwrap_or_default()).ok()?);
+    let ring = recent.filter(|_| spec.recent > 0).unwrap_or_default();
+    state.restore_recent(spec, &slots::parse(&ring).ok()?);
     Some(Loaded::State(position, state))
 }
 

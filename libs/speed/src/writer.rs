@@ -81,7 +81,7 @@ type Answer = (Vec<usize>, Vec<(usize, String)>);
 #[derive(Debug, Default)]
 pub struct Written {
     /// Indexes of the writes that were refused, because Redis has these symbols as of a newer
-    /// position: their states must be loaded anew.
+    /// position, or that followed what somebody else had written: their states must be loaded anew.
     pub refused: Vec<usize>,
     /// Entries and trades that were appended to streams.
     pub entries: u64,

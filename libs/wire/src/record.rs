@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A broker's cost is per record, not per byte, so whatever has arrived for a symbol goes out
-//! together; nothing waits for more to come.
+//! together; how long a round lasts is the caller's to say.
 
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -97,7 +97,7 @@ impl Gatherer {
         self.trades.len()
     }
 
-    /// How many records they become, or a few more.
+    /// So many records they become, or some more.
     pub fn records(&self) -> usize {
         self.symbols.len().max(self.trades.len() / self.trades_per_record)
     }
