@@ -62,7 +62,9 @@ async fn the_document_has_every_route_and_method_and_no_other() {
     let document = document::document(&router).await;
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().expect("paths");
-    let documented: BTreeSet<String> = paths.keys().cloned().collect();
+    let mut documented: BTreeSet<String> = paths.keys().cloned().collect();
+    // axum prints it of its fallback, too; below it is asked for as the others are.
+    assert!(documented.remove("/"));
     assert_eq!(routes_of(&router), documented);
     let mut ids = BTreeSet::new();
     for (template, operations) in paths {

@@ -73,7 +73,6 @@ async fn health_is_the_originals() {
 #[tokio::test]
 async fn a_path_that_is_not_there_is_404() {
     for path in [
-        "/",
         "/price",
         "/price/",
         "/price/A/B",
