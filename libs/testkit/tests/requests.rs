@@ -53,7 +53,6 @@ fn each_request_gets_its_answer() {
         ("/price/IC+MARKETS:1", 404, "unknown-symbol"),
         ("/price/A/B", 404, "no-such-path"),
         ("/price/", 404, "no-such-path"),
-        ("/", 404, "no-such-path"),
         ("/price/100%", 400, "bad-symbol"),
         ("/price/%zz", 400, "bad-symbol"),
         ("/price/%FF", 400, "bad-symbol"),
