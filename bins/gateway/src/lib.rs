@@ -76,10 +76,12 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     let reader = Reader::new(&config.redis_addr, config.redis_timeout)?;
     let alerts = Arc::new(Alerts::new(&config.alert_service_addr, config.alert_timeout)?);
     let (topic, candles, origins) = (&config.topic, config.candles, &config.cors_origins);
+    let follower = Reader::new(&config.redis_addr, config.redis_timeout)?;
+    let stopping = service.stopping();
     let (live, going) =
-        Live::new(reader.clone(), topic, candles, Arc::clone(&alerts), origins, service.stopping());
+        Live::new(reader.clone(), follower, topic, candles, Arc::clone(&alerts), origins, stopping);
     let live = Arc::new(live);
-    service.tasks().spawn(going);
+    follow(&service, going)?;
     let prices = Arc::new(Prices::new(reader, Arc::clone(&live), config.stale_after));
     let (answering, answers) = watch::channel(false);
     let watching = Arc::clone(&prices).watch(service.ready("redis"), answering, service.stopping());
@@ -129,6 +131,20 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Keeps the live view on a thread of its own: however many clients wait for their turn on the
+/// others, what they are told is not old.
+fn follow(
+    service: &Service,
+    going: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let following = move || {
+        runtime.block_on(going);
+        Ok(())
+    };
+    service.thread("live", following).context("cannot start a thread")
+}
+
 async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("{setting}: cannot listen on {address}"))
@@ -143,8 +159,15 @@ pub fn unfollowed(
     policy: &Policy,
 ) -> axum::Router {
     let (alerts, stopping) = (Arc::new(alerts), service.stopping());
-    let (live, _) =
-        Live::new(reader.clone(), "market_ticks", Vec::new(), Arc::clone(&alerts), &[], stopping);
+    let (live, _) = Live::new(
+        reader.clone(),
+        reader.clone(),
+        "market_ticks",
+        Vec::new(),
+        Arc::clone(&alerts),
+        &[],
+        stopping,
+    );
     let live = Arc::new(live);
     let prices = Prices::new(reader, Arc::clone(&live), Duration::from_secs(60));
     router(Arc::new(prices), alerts, live, service, policy)

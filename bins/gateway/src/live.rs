@@ -81,9 +81,11 @@ pub struct Live {
 }
 
 impl Live {
-    /// Also what keeps it going, to be spawned: it ends with `stopping`.
+    /// Also what keeps it going, which ends with `stopping`: to be run by itself, with `follower` for
+    /// its connection, since ten thousand clients keep a runtime busy.
     pub fn new(
         reader: Reader,
+        follower: Reader,
         topic: &str,
         candles: Vec<CandleSpec>,
         alerts: Arc<Alerts>,
@@ -95,14 +97,13 @@ impl Live {
         let board = Arc::new(Board::new(candles, teller));
         let (sender, firings) = mpsc::channel(FIRINGS_WAITING);
         let hub = hub::Hub {
-            reader: reader.clone(),
+            reader: follower.clone(),
             topic: topic.to_owned(),
             board: Arc::clone(&board),
             firings,
             log: Sparingly::default(),
         };
-        let check =
-            hub::check(reader.clone(), topic.to_owned(), Arc::clone(&board), stopping.clone());
+        let check = hub::check(follower, topic.to_owned(), Arc::clone(&board), stopping.clone());
         let watching = firings::watch(alerts, sender, stopping.clone());
         let hub = hub.run(stopping.clone());
         let going = async {

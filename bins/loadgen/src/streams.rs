@@ -106,8 +106,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         bail!("--follow is more than --symbols-count");
     }
     let counts = Arc::new(Counts::new());
-    let mut opening = JoinSet::new();
-    let mut open = Vec::with_capacity(clients.get());
+    let (mut opening, mut reading) = (JoinSet::new(), JoinSet::new());
+    let mut stalled: Vec<TcpStream> = Vec::new();
     let mut last_told = Instant::now();
     for client in 0..clients.get() {
         // Neighbours follow other symbols; each symbol is followed equally often.
@@ -124,21 +124,22 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let least = if client + 1 == clients.get() { 0 } else { OPENING / 2 };
             while opening.len() > least {
                 let Some(opened) = opening.join_next().await else { break };
-                open.push(opened.context("a client panicked")??);
+                let stream = opened.context("a client panicked")??;
+                // Who reads does so at once: else what waits for it in the kernel would be old.
+                if stalled.len() < arguments.stalled {
+                    stalled.push(stream);
+                } else {
+                    reading.spawn(read(stream, Arc::clone(&counts)));
+                }
             }
         }
         if last_told.elapsed() >= Duration::from_secs(1) {
             last_told = Instant::now();
-            writeln!(std::io::stderr(), "{} clients", open.len())?;
+            writeln!(std::io::stderr(), "{} clients", stalled.len() + reading.len())?;
         }
     }
-    writeln!(std::io::stderr(), "{} clients, all open", open.len())?;
-    let stalled: Vec<TcpStream> = open.drain(..arguments.stalled.min(open.len())).collect();
-    let readers = open.len();
-    let mut reading = JoinSet::new();
-    for stream in open {
-        reading.spawn(read(stream, Arc::clone(&counts)));
-    }
+    let readers = reading.len();
+    writeln!(std::io::stderr(), "{} clients, all open", stalled.len() + readers)?;
     tokio::time::sleep(arguments.warm_up).await;
     counts.is_measured.store(true, Ordering::Relaxed);
     let began = Instant::now();
