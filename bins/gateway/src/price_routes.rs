@@ -124,6 +124,7 @@ pub(crate) struct PricesBody {
 #[utoipa::path(
     get, path = "/prices", tag = "prices",
     params(("symbols" = String, Query, description = "1 to 1,000, separated by commas, as many as fit",
+        pattern = r"^[^,\u0000-\u001f\u007f-\u009f]{1,64}(,[^,\u0000-\u001f\u007f-\u009f]{1,64})*$",
         example = "AAPL,MSFT")),
     responses((status = 200, description = "In the order of their symbols", body = PricesBody))
 )]

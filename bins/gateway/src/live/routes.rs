@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Uri};
 use axum::response::Response;
 use market::Symbol;
+use utoipa::ToSchema;
 
 use crate::live::board::TOO_MANY_SYMBOLS;
 use crate::live::cursor::Cursor;
@@ -25,6 +26,7 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
     get, path = "/stream", tag = "prices",
     params(
         ("symbols" = String, Query, description = "1 to 1,000, separated by commas, as many as fit",
+            pattern = r"^[^,\u0000-\u001f\u007f-\u009f]{1,64}(,[^,\u0000-\u001f\u007f-\u009f]{1,64})*$",
             example = "AAPL,MSFT"),
         ("kinds" = Option<String>, Query,
             description = "Of price, tick, candle, firing; price alone where absent",
@@ -34,8 +36,8 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
             description = "For a first connection, what Last-Event-ID says on the next ones"),
         ("Last-Event-ID" = Option<String>, Header, description = "Of the last event received"),
     ),
-    responses((status = 200, description = "Events", content_type = "text/event-stream",
-        body = String))
+    responses((status = 200, description = "Events, each of which is one of these",
+        content_type = "text/event-stream", body = StreamEvent))
 )]
 pub(crate) async fn stream(
     State(live): State<Arc<Live>>,
@@ -58,6 +60,21 @@ pub(crate) async fn stream(
         Problem::new(problem::Kind::TooMany, format!("{TOO_MANY_SYMBOLS}; try again"))
     })?;
     Ok(sse::response(following))
+}
+
+/// An event of the stream, for the document.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described, not made")]
+struct StreamEvent {
+    #[schema(example = "tick")]
+    event: String,
+    /// JSON, by the kind of event.
+    #[schema(
+        example = r#"{"symbol":"AAPL","price":150.25,"timestamp":1700000000000,"volume":12.0}"#
+    )]
+    data: String,
+    /// Where to go on from; how everything stands at the begin has none.
+    id: Option<String>,
 }
 
 /// What a client asks for.
