@@ -29,7 +29,7 @@ def map_case(context, case):
         if all(isinstance(bound, (int, float)) and bound > 0 for bound in bounds):
             body["lower_price"], body["upper_price"] = min(bounds), max(bounds)
     if is_good(case) and case.query:
-        # A cursor is what an answer gave, and nothing else.
+        # A cursor is what an answer gave, and nothing else, as is the id of an event.
         case.query.pop("cursor", None)
         case.query.pop("last_event_id", None)
         # An interval is one of those that are kept.
@@ -38,6 +38,8 @@ def map_case(context, case):
         # Which alerts: of these states, or active ones.
         if case.query.get("status"):
             case.query.pop("active_only", None)
+    if is_good(case) and case.headers:
+        case.headers.pop("Last-Event-ID", None)
     return case
 
 
