@@ -102,6 +102,7 @@ impl Gateway {
         let candles = parse_candle_specs(CANDLES).expect("good specs");
         let (live, _) = Live::new(
             reader.clone(),
+            reader.clone(),
             "ticks",
             candles,
             Arc::clone(&alerts),
