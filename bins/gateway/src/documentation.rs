@@ -16,11 +16,14 @@ use axum::response::{IntoResponse, Redirect, Response};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use market::Interval;
+use serde_json::Value;
 use utoipa::openapi::content::{Content, ContentBuilder};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::info::{Contact, InfoBuilder, License};
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::response::{Response as DocumentedResponse, ResponseBuilder};
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::tag::Tag;
 use utoipa::openapi::{OpenApi, OpenApiBuilder, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
@@ -109,6 +112,26 @@ fn of_problems(kinds: &[Kind]) -> DocumentedResponse {
         .description(titles.join(", or: "))
         .content("application/problem+json", content)
         .build()
+}
+
+/// Documents of the parameters what their types do not say: which intervals there are, a setting;
+/// and that what may be absent is not null.
+pub(crate) fn tell_parameters(openapi: &mut OpenApi, intervals: impl Iterator<Item = Interval>) {
+    let names: Vec<String> = intervals.map(|interval| interval.to_string()).collect();
+    let operations = openapi.paths.paths.values_mut().flat_map(operations_of);
+    let parameters = operations.filter_map(|operation| operation.parameters.as_mut()).flatten();
+    for parameter in parameters {
+        let RefOr::T(parameter) = parameter else { continue };
+        let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else { continue };
+        if let SchemaType::Array(types) = &schema.schema_type
+            && let [one, Type::Null] | [Type::Null, one] = &types[..]
+        {
+            schema.schema_type = SchemaType::Type(one.clone());
+        }
+        if parameter.name == "interval" {
+            schema.enum_values = Some(names.iter().cloned().map(Value::from).collect());
+        }
+    }
 }
 
 fn operations_of(

@@ -266,8 +266,7 @@ pub(crate) struct CandleBody {
     params(
         ("symbol" = String, Path, description = "As in /price/{symbol}", min_length = 1,
             max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "AAPL"),
-        ("interval" = Option<String>, Query, description = "One of those of `CANDLES`; 1m where \
-            absent", example = "5m"),
+        ("interval" = Option<String>, Query, description = "1m where absent"),
         ("from" = Option<i64>, Query, description = "Those that start then or later: Unix \
             milliseconds", minimum = 0),
         ("to" = Option<i64>, Query, description = "Those that start before then", minimum = 0),

@@ -52,7 +52,9 @@ pub fn router(
     service: &Service,
     policy: &Policy,
 ) -> Router {
-    let (routes, api) = table(prices, alerts, live, service.clone()).split_for_parts();
+    let intervals = Arc::clone(&live);
+    let (routes, mut api) = table(prices, alerts, live, service.clone()).split_for_parts();
+    documentation::tell_parameters(&mut api, intervals.intervals());
     let guarding = Arc::new(Guard::new(api.paths.paths.keys().cloned()));
     let mut router = routes
         .with_state(Arc::new(Document::new(&api)))

@@ -1,11 +1,12 @@
 //! Where a client of a live stream is: what `Last-Event-ID` says.
 
 use std::fmt::{self, Write};
+use std::str::FromStr;
 
 use market::Sequence;
 
 /// Longer ones are refused unread.
-const LONGEST: usize = 16_384;
+const LONGEST: usize = 8_192;
 /// How many digits of the log's id tell one log from another.
 const TAG: usize = 12;
 
@@ -73,7 +74,8 @@ impl Cursor {
         }
     }
 
-    /// `None` where it is not what a client was told.
+    /// `None` where it does not look like what a client was told. Numbers that are too large are as
+    /// large as they can be: nothing is there.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = Some(text).filter(|text| text.len() <= LONGEST)?.split('_');
         let log = parts.next()?;
@@ -83,8 +85,10 @@ impl Cursor {
             "-" => None,
             firing => {
                 let (id, teller) = firing.split_once('.')?;
-                let id = id.parse().ok().filter(|id| *id >= 0)?;
-                Some(FiringPlace { id, teller: teller.parse().ok()? })
+                Some(FiringPlace {
+                    id: parse_number(id, i64::MAX)?,
+                    teller: parse_number(teller, u32::MAX)?,
+                })
             }
         };
         let places: Option<Box<[_]>> = parts.map(parse_place).collect();
@@ -102,11 +106,16 @@ fn parse_place(text: &str) -> Option<Option<Given>> {
         return Some(None);
     }
     let mut numbers = text.split('.');
-    let offset = numbers.next()?.parse().ok().filter(|offset| *offset >= 0)?;
-    let index = numbers.next()?.parse().ok()?;
-    let rank = numbers.next().map_or(Some(u8::MAX), |rank| rank.parse().ok())?;
+    let offset = parse_number(numbers.next()?, i64::MAX)?;
+    let index = parse_number(numbers.next()?, u32::MAX)?;
+    let rank = numbers.next().map_or(Some(u8::MAX), |rank| parse_number(rank, u8::MAX))?;
     let sequence = Sequence { offset, index };
     numbers.next().is_none().then_some(Some(Given { sequence, rank }))
+}
+
+fn parse_number<N: FromStr>(text: &str, largest: N) -> Option<N> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(largest))
 }
 
 #[cfg(test)]
@@ -140,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_too_large_is_the_largest() {
+        let cursor = |text: &str| Cursor::parse(text).expect("a cursor");
+        let largest = "ab_9223372036854775807.4294967295_9223372036854775807.4294967295";
+        let larger = "ab_9223372036854775808.4294967296_9223372036854775808.4294967296.256";
+        assert_eq!(cursor(larger), cursor(largest));
+    }
+
+    #[test]
     fn anything_else_is_no_cursor() {
         let long = "1".repeat(LONGEST + 1);
         for bad in [
@@ -153,8 +170,10 @@ mod tests {
             "_1.1",
             "ab_-_1",
             "ab_-_1.2.3.4",
-            "ab_-_1.2.256",
+            "ab_-_1.2.",
             "ab_-_-1.2",
+            "ab_-_+1.2",
+            "ab_1.+2",
             &long,
         ] {
             assert_eq!(Cursor::parse(bad), None, "{bad:.20}");

@@ -16,6 +16,9 @@ use crate::query::{Query, bad_query};
 
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// Of an id in the query, in bytes: symbols must fit beside it.
+const LONGEST_IN_QUERY: usize = 4_096;
+
 /// Follow symbols, live
 ///
 /// Server-sent events. It begins with how everything stands, and then `ready`. Events `price` and
@@ -33,8 +36,11 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
             pattern = r"^(price|tick|candle|firing)(,(price|tick|candle|firing))*$",
             example = "price,firing"),
         ("last_event_id" = Option<String>, Query,
-            description = "For a first connection, what Last-Event-ID says on the next ones"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Of the last event received"),
+            description = "For a first connection, what Last-Event-ID says on the next ones; \
+                4,096 bytes at most",
+            pattern = r"^[0-9A-Fa-f]{1,12}_(-|[0-9]+\.[0-9]+)(_(-|[0-9]+\.[0-9]+(\.[0-9]+)?))*$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Of the last event received",
+            pattern = r"^[0-9A-Fa-f]{1,12}_(-|[0-9]+\.[0-9]+)(_(-|[0-9]+\.[0-9]+(\.[0-9]+)?))*$"),
     ),
     responses((status = 200, description = "Events, each of which is one of these",
         content_type = "text/event-stream", body = StreamEvent))
@@ -89,6 +95,10 @@ impl Asked {
     fn of(uri: &Uri) -> Result<Self, Problem> {
         let query = Query::of(uri);
         let last_event_id = query.value("last_event_id");
+        if last_event_id.len() > LONGEST_IN_QUERY {
+            let detail = format!("a last_event_id has {LONGEST_IN_QUERY} bytes at most");
+            return Err(bad_query(detail));
+        }
         Ok(Self { symbols: query.symbols()?, kinds: kinds_of(&query)?, last_event_id })
     }
 }
