@@ -38,9 +38,11 @@ const LONGEST_IN_QUERY: usize = 4_096;
         ("last_event_id" = Option<String>, Query,
             description = "For a first connection, what Last-Event-ID says on the next ones; \
                 4,096 bytes at most",
-            pattern = r"^[0-9A-Fa-f]{1,12}_(-|[0-9]+\.[0-9]+)(_(-|[0-9]+\.[0-9]+(\.[0-9]+)?))*$"),
+            pattern = r"^[0-9A-Fa-f]{1,12}_(-|[0-9]+\.[0-9]+)(_(-|[0-9]+\.[0-9]+(\.[0-9]+)?))*$",
+            example = "7f3a9c21d04b_12.7_41.3_-"),
         ("Last-Event-ID" = Option<String>, Header, description = "Of the last event received",
-            pattern = r"^[0-9A-Fa-f]{1,12}_(-|[0-9]+\.[0-9]+)(_(-|[0-9]+\.[0-9]+(\.[0-9]+)?))*$"),
+            pattern = r"^[0-9A-Fa-f]{1,12}_(-|[0-9]+\.[0-9]+)(_(-|[0-9]+\.[0-9]+(\.[0-9]+)?))*$",
+            example = "7f3a9c21d04b_12.7_41.3_-"),
     ),
     responses((status = 200, description = "Events, each of which is one of these",
         content_type = "text/event-stream", body = StreamEvent))
