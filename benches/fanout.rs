@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::Request;
 use criterion::{
@@ -20,7 +19,7 @@ use criterion::{
 };
 use futures::stream::unfold;
 use futures::{Stream, StreamExt};
-use gateway::{Alerts, Live, Policy, Prices};
+use gateway::{Alerts, Front, Live, Policy, Prices};
 use market::{CANDLES, Price, Sequence, Trade, Volume, parse_candle_specs};
 use service::Service;
 use speed::{Ends, LogId, Reader, StreamEntry};
@@ -88,7 +87,7 @@ impl Market {
 struct Gateway {
     market: Market,
     live: Arc<Live>,
-    router: Router,
+    router: Front,
 }
 
 impl Gateway {

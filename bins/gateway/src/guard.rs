@@ -37,7 +37,7 @@ pub(crate) struct Guard {
 }
 
 #[derive(Debug)]
-struct Route {
+pub(crate) struct Route {
     name: String,
     seconds: Histogram,
     /// Handles are made on first use: a method and a status are few, but their product is mostly
@@ -82,69 +82,106 @@ impl Route {
 }
 
 /// Counts a request out even where its client goes away and the answer is never finished.
-struct InFlight<'a>(&'a Gauge);
+struct InFlight(Gauge);
 
-impl<'a> InFlight<'a> {
-    fn new(gauge: &'a Gauge) -> Self {
+impl InFlight {
+    fn new(gauge: &Gauge) -> Self {
         gauge.increment(1.0);
-        Self(gauge)
+        Self(gauge.clone())
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
 }
 
-/// The outermost layer: every answer of the router passes it.
+/// A request that is not answered yet.
+pub(crate) struct Begun {
+    started: Instant,
+    id: HeaderValue,
+    method: &'static str,
+    is_chunked: bool,
+    _in_flight: InFlight,
+}
+
+impl Begun {
+    fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+}
+
+impl Guard {
+    pub(crate) fn route(&self, path: &str) -> &Route {
+        self.routes.get(path).unwrap_or(&self.unmatched)
+    }
+
+    pub(crate) fn begin(&self, request: &Request, started: Instant) -> Begun {
+        Begun {
+            started,
+            id: self.ids.of(request.headers()),
+            method: method_label(request.method()),
+            is_chunked: request.headers().contains_key(TRANSFER_ENCODING),
+            _in_flight: InFlight::new(&self.in_flight),
+        }
+    }
+
+    /// Counts, times and logs an answer, and makes it safe to give. The path only: a query may hold
+    /// a key.
+    pub(crate) fn end(
+        &self,
+        begun: Begun,
+        route: &Route,
+        path: &str,
+        mut response: Response,
+    ) -> Response {
+        let status = response.status();
+        let headers = response.headers_mut();
+        if begun.is_chunked || status == StatusCode::REQUEST_TIMEOUT {
+            // What stands between the client and us may see the end of the body elsewhere: no further
+            // request of this connection is believed.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        secure(headers);
+        let elapsed = begun.started.elapsed();
+        route.answered(begun.method, status, elapsed);
+        let (id, method) = (begun.id(), begun.method);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(request_id = id, method, path, "answered 500");
+        }
+        tracing::debug!(
+            target: "access",
+            request_id = id,
+            method,
+            path,
+            status = status.as_u16(),
+            microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            "answered"
+        );
+        headers.insert(X_REQUEST_ID, begun.id);
+        response
+    }
+}
+
+/// The outermost layer of every route.
 pub(crate) async fn guard(
     State(guard): State<Arc<Guard>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
-    let _in_flight = InFlight::new(&guard.in_flight);
-    let id = guard.ids.of(request.headers());
-    let id_text = id.to_str().unwrap_or_default();
-    let method = method_label(request.method());
+    let begun = guard.begin(&request, Instant::now());
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.and_then(|matched| guard.routes.get(matched.as_str()));
-    // The path only: a query may hold a key.
     let uri = request.uri().clone();
-    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let span = span::of_request(route.map(|route| route.name.as_str()), id_text, &request);
-    let mut response = match check(&request) {
+    let span = span::of_request(route.map(|route| &*route.name), begun.id(), &request);
+    let response = match check(&request) {
         Ok(()) => next.run(request).instrument(span.clone()).await,
         Err(problem) => problem.into_response(),
     };
-    let status = response.status();
-    let headers = response.headers_mut();
-    if is_chunked || status == StatusCode::REQUEST_TIMEOUT {
-        // What stands between the client and us may see the end of the body elsewhere: no further
-        // request of this connection is believed.
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    secure(headers);
-    let elapsed = started.elapsed();
-    route.unwrap_or(&guard.unmatched).answered(method, status, elapsed);
-    span::answered(&span, status);
-    span.in_scope(|| {
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(request_id = id_text, method, path = uri.path(), "answered 500");
-        }
-        tracing::debug!(
-            target: "access",
-            request_id = id_text,
-            method,
-            path = uri.path(),
-            status = status.as_u16(),
-            microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-            "answered"
-        );
-    });
-    headers.insert(X_REQUEST_ID, id);
-    response
+    span::answered(&span, response.status());
+    let route = route.unwrap_or(&guard.unmatched);
+    span.in_scope(|| guard.end(begun, route, uri.path(), response))
 }
 
 /// The innermost layer: a route's panic is its own, and its time is bounded.
@@ -165,7 +202,7 @@ pub(crate) async fn contain(
 }
 
 /// What hyper lets pass and nobody should answer.
-fn check(request: &Request) -> Result<(), Problem> {
+pub(crate) fn check(request: &Request) -> Result<(), Problem> {
     let bad = |detail: &str| Err(Problem::new(Kind::BadRequest, detail));
     let headers = request.headers();
     let mut hosts = headers.get_all(HOST).iter();

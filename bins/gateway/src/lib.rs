@@ -3,11 +3,12 @@
 //! `/problems`), to live streams (`/stream`, `/ws`), and to gRPC on `MARKET_GRPC_PORT`.
 //!
 //! ```text
-//! client ─HTTP/1.1─▶ listen ─▶ guard (count, contain, limit) ─▶ routes ─┬▶ prices ─▶ view, Redis
-//!                                                               │       ├▶ live ◀─ Redis' streams
-//! client ─HTTP/2───▶ grpc_server ──────────▶ market_service ────┼───────┘
-//!                                                               └▶ alerts ─gRPC─▶ alert
+//! client ─HTTP/1.1─▶ listen ─▶ front ─▶ guard (count, contain, limit) ─▶ routes ─┬▶ prices ─▶ view, Redis
+//!                                                                        │       ├▶ live ◀─ Redis' streams
+//! client ─HTTP/2───▶ grpc_server ───────────────────▶ market_service ────┼───────┘
+//!                                                                        └▶ alerts ─gRPC─▶ alert
 //! ```
+//! A price that the view has is answered by `front`, with the guard and without the routes.
 //! `routes` is the table of all routes, each with the problems that it can answer; what a handler
 //! takes and gives is said beside it, and both together are the OpenAPI document. Every error is
 //! `application/problem+json` (RFC 9457), and none is 500 for a client's mistake.
@@ -26,6 +27,7 @@ mod clients;
 mod config;
 mod documentation;
 mod files;
+mod front;
 mod guard;
 mod impatient;
 mod listen;
@@ -59,6 +61,7 @@ use crate::market_service::{LARGEST_MESSAGE, METHODS, Market};
 
 pub use alerts::Alerts;
 pub use config::Config;
+pub use front::Front;
 pub use listen::{Limits, listen};
 pub use live::Live;
 pub use prices::Prices;
@@ -152,12 +155,7 @@ async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
 
 /// The routes of a gateway that does not follow the streams: it reads everything from Redis, as any
 /// does while it is behind.
-pub fn unfollowed(
-    reader: Reader,
-    alerts: Alerts,
-    service: &Service,
-    policy: &Policy,
-) -> axum::Router {
+pub fn unfollowed(reader: Reader, alerts: Alerts, service: &Service, policy: &Policy) -> Front {
     let (alerts, stopping) = (Arc::new(alerts), service.stopping());
     let (live, _) = Live::new(
         reader.clone(),

@@ -3,8 +3,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::Request;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::clients::{self, Clients};
+use crate::front::Front;
 use crate::impatient::Impatient;
 use crate::problem::{Kind, Problem};
 
@@ -57,13 +59,13 @@ pub(crate) struct Place {
     _of_client: Option<Arc<clients::Place>>,
 }
 
-/// Serves `router` until `stopping`; then accepts no more, closes what is idle, and gives the
+/// Serves `front` until `stopping`; then accepts no more, closes what is idle, and gives the
 /// requests under way `limits.drain` to finish.
 ///
 /// axum's own `serve` has no bound on how long a head may take, nor on connections.
 pub async fn listen(
     listener: TcpListener,
-    router: Router,
+    front: Front,
     limits: Limits,
     stopping: CancellationToken,
 ) {
@@ -87,11 +89,9 @@ pub async fn listen(
             }
             let stream = Impatient::new(stream, limits.write_timeout);
             let place = Place { _slot: Arc::new(slot), _of_client: place.flatten().map(Arc::new) };
-            let held = place.clone();
-            let service = router.clone().map_request(move |mut request: Request<_>| {
-                request.extensions_mut().insert(held.clone());
-                request
-            });
+            let service = front
+                .of_connection(place.clone())
+                .map_request(|request: Request<Incoming>| request.map(Body::new));
             let service = TowerToHyperService::new(service);
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let stopping = stopping.clone();

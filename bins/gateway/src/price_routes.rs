@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse, Json};
+use axum::response::{IntoResponse, Json, Response};
 use market::{Sequence, Symbol, Trade};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -14,6 +14,8 @@ use crate::prices::{Seen, SymbolPage, UnknownInterval};
 use crate::problem::{Kind, Problem};
 use crate::query::{Query, bad_query};
 use crate::routes::NO_STORE;
+
+pub(crate) const PRICE: &str = "/price/{symbol}";
 
 const PRICE_PREFIX: &str = "/price/";
 const TICKS_PREFIX: &str = "/ticks/";
@@ -93,6 +95,18 @@ pub(crate) async fn price(
     let latest = latest.ok_or_else(|| unknown(&symbol))?;
     let age = prices.age(&latest);
     Ok((NO_STORE, Json(PriceBody::new(latest, age))))
+}
+
+/// Whether that route has it.
+pub(crate) fn is_price(uri: &Uri) -> bool {
+    uri.path().strip_prefix(PRICE_PREFIX).is_some_and(|symbol| !symbol.contains('/'))
+}
+
+/// As [`price`] answers, where nothing has to be waited for and nothing is wrong.
+pub(crate) fn known(prices: &Prices, uri: &Uri) -> Option<Response> {
+    let latest = prices.known(&symbol_in(uri, PRICE_PREFIX).ok()?)?;
+    let age = prices.age(&latest);
+    Some((NO_STORE, Json(PriceBody::new(latest, age))).into_response())
 }
 
 fn unread(error: ReadError) -> Problem {

@@ -43,6 +43,11 @@ impl Prices {
         (age, u128::from(age.unsigned_abs()) > self.stale_after.as_millis())
     }
 
+    /// From the view; `None` where it does not say.
+    pub(crate) fn known(&self, symbol: &Symbol) -> Option<Seen> {
+        self.live.latest(symbol).flatten()
+    }
+
     /// `None` where no trade of the symbol was seen.
     pub(crate) async fn latest(&self, symbol: &Symbol) -> Result<Option<Seen>, ReadError> {
         if let Some(seen) = self.live.latest(symbol) {

@@ -24,7 +24,7 @@ use crate::guard::{Guard, contain, guard};
 use crate::live::LAST_EVENT_ID;
 use crate::problem::{self, Kind, Problem};
 use crate::request_id::X_REQUEST_ID;
-use crate::{Alerts, Live, Prices, alert_routes, live, price_routes, probe_routes};
+use crate::{Alerts, Front, Live, Prices, alert_routes, live, price_routes, probe_routes};
 
 /// A price is old the moment it is sent, and so is a list of alerts.
 pub(crate) const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
@@ -51,19 +51,24 @@ pub fn router(
     live: Arc<Live>,
     service: &Service,
     policy: &Policy,
-) -> Router {
+) -> Front {
     let intervals = Arc::clone(&live);
+    let at_once = Arc::clone(&prices);
     let (routes, mut api) = table(prices, alerts, live, service.clone()).split_for_parts();
     documentation::tell_parameters(&mut api, intervals.intervals());
     let guarding = Arc::new(Guard::new(api.paths.paths.keys().cloned()));
-    let mut router = routes
+    let routes = routes
         .with_state(Arc::new(Document::new(&api)))
         .fallback(no_such_path)
         .layer(from_fn_with_state(policy.request_timeout, contain));
-    if !policy.cors_origins.is_empty() {
-        router = router.layer(cors(&policy.cors_origins));
+    let guarded = |routes: Router| {
+        Front::from(routes.layer(from_fn_with_state(Arc::clone(&guarding), guard)))
+    };
+    if policy.cors_origins.is_empty() {
+        guarded(routes).with_prices(guarding, at_once)
+    } else {
+        guarded(routes.layer(cors(&policy.cors_origins)))
     }
-    router.layer(from_fn_with_state(guarding, guard))
 }
 
 /// A line a route. A list is compressed where its client likes, and what is small never.

@@ -6,13 +6,12 @@ mod scripted;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_MATCH, LOCATION, RETRY_AFTER,
 };
 use axum::http::{HeaderMap, Request};
-use gateway::{Alerts, Policy};
+use gateway::{Alerts, Front, Policy};
 use http_body_util::BodyExt;
 use rpc::alert::v1::{AlertCondition, CreateAlertRequest, GetAlertsRequest, Repeat};
 use scripted::{Answer, Scripted, serve};
@@ -26,7 +25,7 @@ use tower::ServiceExt;
 /// How long anything here may take on a busy machine before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn router(alerts: SocketAddr, timeout: Duration) -> Router {
+fn router(alerts: SocketAddr, timeout: Duration) -> Front {
     let reader = speed::Reader::new("127.0.0.1:1", Duration::from_secs(1)).expect("an address");
     let alerts = Alerts::new(&alerts.to_string(), timeout).expect("an address");
     let service = Service::new("gateway", Duration::from_secs(1));
@@ -34,7 +33,7 @@ fn router(alerts: SocketAddr, timeout: Duration) -> Router {
     gateway::unfollowed(reader, alerts, &service, &policy)
 }
 
-async fn send(router: &Router, mut request: Request<Body>) -> (u16, HeaderMap, Value) {
+async fn send(router: &Front, mut request: Request<Body>) -> (u16, HeaderMap, Value) {
     request.headers_mut().insert("host", "gateway".parse().expect("a value"));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let document = document::document(router).await;

@@ -39,7 +39,7 @@ async fn start(limits: Limits) -> Server {
         .route("/fast", get(async || "fast"))
         .route("/slow", get(slow))
         .route("/big", get(async || vec![b'x'; BIG]));
-    let task = tokio::spawn(gateway::listen(listener, router, limits, stopping.clone()));
+    let task = tokio::spawn(gateway::listen(listener, router.into(), limits, stopping.clone()));
     Server { address, stopping, task, gate }
 }
 

@@ -6,7 +6,6 @@ mod document;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
@@ -14,7 +13,7 @@ use axum::http::header::{
 };
 use axum::http::response::Parts;
 use axum::http::{Request, StatusCode};
-use gateway::{Alerts, Policy};
+use gateway::{Alerts, Front, Policy};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use service::Service;
@@ -22,7 +21,7 @@ use tower::ServiceExt;
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
 
-fn router_for(origins: &[&str]) -> Router {
+fn router_for(origins: &[&str]) -> Front {
     let reader = speed::Reader::new("127.0.0.1:1", Duration::from_millis(200)).expect("an address");
     let alerts = Alerts::new("127.0.0.1:1", Duration::from_secs(1)).expect("an address");
     let service = Service::new("gateway", Duration::from_secs(1));
@@ -32,7 +31,7 @@ fn router_for(origins: &[&str]) -> Router {
 }
 
 async fn send(
-    router: &Router,
+    router: &Front,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -48,7 +47,7 @@ async fn send(
 
 /// The templates of the routes that axum has, by what it prints of them: it has no other way to
 /// be asked.
-fn routes_of(router: &Router) -> BTreeSet<String> {
+fn routes_of(router: &Front) -> BTreeSet<String> {
     // Where axum keeps the fallback.
     const FALLBACK: [&str; 2] = ["/", "/{*__private__axum_fallback}"];
     let printed = format!("{router:?}");
@@ -218,7 +217,7 @@ async fn every_answer_has_an_id_and_keeps_browsers_safe() {
 
 #[tokio::test]
 async fn only_the_origins_that_are_set_may_read_answers() {
-    let preflight = async |router: &Router, origin: &str| {
+    let preflight = async |router: &Front, origin: &str| {
         let asked = [(ORIGIN.as_str(), origin), (ACCESS_CONTROL_REQUEST_METHOD.as_str(), "PATCH")];
         send(router, "OPTIONS", "/alerts/1", &asked).await.0
     };

@@ -5,17 +5,16 @@ mod document;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{Request, Response};
-use gateway::{Alerts, Policy};
+use gateway::{Alerts, Front, Policy};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use service::Service;
 use tower::ServiceExt;
 
-fn router_at(redis: &str, redis_timeout: Duration, request_timeout: Duration) -> Router {
+fn router_at(redis: &str, redis_timeout: Duration, request_timeout: Duration) -> Front {
     let reader = speed::Reader::new(redis, redis_timeout).expect("an address");
     let alerts = Alerts::new("127.0.0.1:1", Duration::from_secs(3)).expect("an address");
     let service = Service::new("gateway", Duration::from_secs(1));
@@ -28,7 +27,7 @@ async fn answer(request: Request<Body>) -> (Response<()>, Value) {
     answer_of(router, request).await
 }
 
-async fn answer_of(router: Router, mut request: Request<Body>) -> (Response<()>, Value) {
+async fn answer_of(router: Front, mut request: Request<Body>) -> (Response<()>, Value) {
     request.headers_mut().insert("host", "gateway".parse().expect("a value"));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let document = document::document(&router).await;

@@ -3,15 +3,15 @@
 
 use std::sync::OnceLock;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use gateway::Front;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
 /// The document of `router`; all routers of a test program have the same.
-pub(crate) async fn document(router: &Router) -> &'static Value {
+pub(crate) async fn document(router: &Front) -> &'static Value {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     if let Some(document) = DOCUMENT.get() {
         return document;
