@@ -19,20 +19,20 @@ COPY . .
 RUN cargo chef prepare --recipe-path recipe.json
 
 FROM chef AS build
-# Images carry no debugging information; the programs are otherwise what the tests run.
-ENV CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols
+# Images carry no debugging information; the programs are otherwise what the benchmarks measure.
+ENV CARGO_PROFILE_DIST_DEBUG=false CARGO_PROFILE_DIST_STRIP=symbols
 ARG PACKAGES="--package ingestor --package processor --package alert --package gateway --package loadgen"
 COPY --from=plan /gostocks/recipe.json .
-RUN cargo chef cook --release --locked ${PACKAGES}
+RUN cargo chef cook --profile dist --locked ${PACKAGES}
 COPY . .
-RUN cargo build --release --locked ${PACKAGES}
+RUN cargo build --profile dist --locked ${PACKAGES}
 
 # What every program needs at run time, each library where its loader looks for it.
 FROM build AS root
 RUN mkdir -p /root-fs/etc/ssl/certs /root-fs/bin /empty \
     && cp /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs/ \
     && echo 'gostocks:x:10001:10001::/:/bin/false' > /root-fs/etc/passwd \
-    && for program in ingestor processor alert gateway loadgen; do ldd target/release/$program; done \
+    && for program in ingestor processor alert gateway loadgen; do ldd target/dist/$program; done \
         | grep -o '/[^ ]*' | sort -u | xargs -I{} cp --parents --dereference {} /root-fs/
 
 FROM scratch AS runtime
@@ -41,23 +41,23 @@ WORKDIR /
 USER 10001:10001
 
 FROM runtime AS ingestor
-COPY --from=build /gostocks/target/release/ingestor /bin/
+COPY --from=build /gostocks/target/dist/ingestor /bin/
 ENTRYPOINT ["/bin/ingestor"]
 
 FROM runtime AS processor
-COPY --from=build /gostocks/target/release/processor /bin/
+COPY --from=build /gostocks/target/dist/processor /bin/
 ENTRYPOINT ["/bin/processor"]
 
 FROM runtime AS alert
 # Where it keeps its snapshots: a volume that is mounted there is its own.
 COPY --from=root --chown=10001:10001 /empty /snapshots
-COPY --from=build /gostocks/target/release/alert /bin/
+COPY --from=build /gostocks/target/dist/alert /bin/
 ENTRYPOINT ["/bin/alert"]
 
 FROM runtime AS gateway
-COPY --from=build /gostocks/target/release/gateway /bin/
+COPY --from=build /gostocks/target/dist/gateway /bin/
 ENTRYPOINT ["/bin/gateway"]
 
 FROM runtime AS loadgen
-COPY --from=build /gostocks/target/release/loadgen /bin/
+COPY --from=build /gostocks/target/dist/loadgen /bin/
 ENTRYPOINT ["/bin/loadgen"]

@@ -18,7 +18,7 @@ use servers::cargo;
 use servers::install::{Purpose, install};
 use servers::kafka::Distribution;
 
-use crate::build::build;
+use crate::build::{Profile, build};
 use crate::cli::Bench;
 use crate::paths::Paths;
 use crate::ui::Ui;
@@ -64,7 +64,7 @@ pub(crate) fn run(paths: &Paths, options: &Bench) -> anyhow::Result<ExitCode> {
     Distribution::install(&paths.cache)?;
     let ghz = ghz(&paths.cache);
     task.done(if ghz.is_some() { "all there" } else { "all there but ghz, which needs Go" });
-    let binaries = build(paths, &ui, &AtomicBool::new(false))?;
+    let binaries = build(paths, Profile::Dist, &ui, &AtomicBool::new(false))?;
     // First, while nothing else runs.
     let hot = match options.no_hot_paths {
         true => HotPaths::default(),

@@ -13,12 +13,35 @@ use crate::paths::Paths;
 use crate::plan::PROGRAMS;
 use crate::ui::Ui;
 
+/// How the services are built: cargo's names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Profile {
+    /// As the tests are.
+    Release,
+    /// As the images are.
+    Dist,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dist => "dist",
+        }
+    }
+}
+
 /// Builds the services and gives the folder that their programs are in. `abandon` ends it early.
-pub(crate) fn build(paths: &Paths, ui: &Ui, abandon: &AtomicBool) -> anyhow::Result<PathBuf> {
+pub(crate) fn build(
+    paths: &Paths,
+    profile: Profile,
+    ui: &Ui,
+    abandon: &AtomicBool,
+) -> anyhow::Result<PathBuf> {
     let task = ui.steps("build", packages(paths).unwrap_or(1));
     let log = paths.log("build");
     fs::create_dir_all(paths.logs())?;
-    let mut child = command(paths)
+    let mut child = command(paths, profile)
         .stdout(Stdio::piped())
         .stderr(File::create(&log)?)
         .spawn()
@@ -55,9 +78,9 @@ pub(crate) fn build(paths: &Paths, ui: &Ui, abandon: &AtomicBool) -> anyhow::Res
 }
 
 /// The whole workspace's features, as for the tests, so that nothing is compiled twice.
-fn command(paths: &Paths) -> Command {
+fn command(paths: &Paths, profile: Profile) -> Command {
     let mut command = cargo();
-    command.args(["build", "--release", "--quiet", "--workspace"]);
+    command.args(["build", "--profile", profile.name(), "--quiet", "--workspace"]);
     for (_, program) in PROGRAMS {
         command.args(["--bin", program]);
     }

@@ -9,7 +9,7 @@ use servers::install::{Purpose, install, python};
 use servers::kafka::Distribution;
 use servers::{Lifetime, Running, cargo, kafka, port};
 
-use crate::build::build;
+use crate::build::{Profile, build};
 use crate::cli::Test;
 use crate::paths::Paths;
 use crate::ui::Ui;
@@ -51,7 +51,7 @@ pub(crate) fn run(paths: &Paths, options: &Test) -> anyhow::Result<ExitCode> {
     })?;
     let mut binaries = PathBuf::new();
     step("build", || {
-        binaries = build(paths, &ui, &AtomicBool::new(false))?;
+        binaries = build(paths, Profile::Release, &ui, &AtomicBool::new(false))?;
         run_cargo(paths, &["test", "--release", "--workspace", "--no-run"])
     })?;
     step("tests", || tests(paths, &binaries, options.all))?;

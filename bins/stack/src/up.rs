@@ -9,6 +9,7 @@ use servers::install::{Purpose, install};
 use servers::kafka::Distribution;
 use servers::{ProcessId, Running, postgresql};
 
+use crate::build::{Profile, build};
 use crate::catalogue::{GATEWAY, KAFKA, Member, POSTGRESQL, REDIS, member};
 use crate::cli::Up;
 use crate::feed::Feed;
@@ -18,7 +19,7 @@ use crate::plan::{Layout, Run, Unit};
 use crate::settings::Settings;
 use crate::state::{Entry, State};
 use crate::ui::{Ui, print};
-use crate::{build, first_price, signals, status};
+use crate::{first_price, signals, status};
 
 /// For one server or service, on a machine that is busy with a build.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,7 +72,7 @@ fn bring_up(
 
     let abandon = AtomicBool::new(false);
     let binaries = thread::scope(|scope| {
-        let building = scope.spawn(|| build::build(paths, ui, &abandon));
+        let building = scope.spawn(|| build(paths, Profile::Release, ui, &abandon));
         let started = start_servers(paths, layout, ledger, ui);
         if started.is_err() {
             abandon.store(true, Ordering::Relaxed);
