@@ -114,10 +114,10 @@ fn of_problems(kinds: &[Kind]) -> DocumentedResponse {
         .build()
 }
 
-/// Documents of the parameters what their types do not say: which intervals there are, a setting;
-/// and that what may be absent is not null.
-pub(crate) fn tell_parameters(openapi: &mut OpenApi, intervals: impl Iterator<Item = Interval>) {
-    let names: Vec<String> = intervals.map(|interval| interval.to_string()).collect();
+/// Says of the parameters what their types cannot: which intervals are kept, which is a setting, and
+/// that what may be absent is not null.
+pub(crate) fn tell_parameters(openapi: &mut OpenApi, intervals: &[Interval]) {
+    let names: Vec<Value> = intervals.iter().map(|kept| kept.to_string().into()).collect();
     let operations = openapi.paths.paths.values_mut().flat_map(operations_of);
     let parameters = operations.filter_map(|operation| operation.parameters.as_mut()).flatten();
     for parameter in parameters {
@@ -128,8 +128,8 @@ pub(crate) fn tell_parameters(openapi: &mut OpenApi, intervals: impl Iterator<It
         {
             schema.schema_type = SchemaType::Type(one.clone());
         }
-        if parameter.name == "interval" {
-            schema.enum_values = Some(names.iter().cloned().map(Value::from).collect());
+        if parameter.name == "interval" && !names.is_empty() {
+            schema.enum_values = Some(names.clone());
         }
     }
 }

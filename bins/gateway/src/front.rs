@@ -2,10 +2,10 @@
 //! to be waited for, and the way through the routes costs more than the answer.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
@@ -17,12 +17,12 @@ use futures::future::{Either, FutureExt};
 use service::{contain, traces};
 use tower::Service;
 
-use crate::guard::{Guard, check};
+use crate::guard::{Guard, Route, check};
 use crate::listen::Place;
 use crate::{Prices, price_routes};
 
 /// All that the gateway answers over HTTP/1.1.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Front {
     routes: Router,
     at_once: Option<AtOnce>,
@@ -31,16 +31,24 @@ pub struct Front {
 }
 
 /// What a price is answered with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct AtOnce {
     guard: Arc<Guard>,
+    route: Arc<Route>,
     prices: Arc<Prices>,
 }
 
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
 impl Front {
-    /// Also answers prices, as `guard` has it and no other layer: with the same answers as the routes.
+    /// Also answers prices, with the guard and no other layer: as the routes would.
     pub(crate) fn with_prices(self, guard: Arc<Guard>, prices: Arc<Prices>) -> Self {
-        Self { at_once: Some(AtOnce { guard, prices }), ..self }
+        let route = guard.route(price_routes::PRICE).cloned();
+        Self { at_once: route.map(|route| AtOnce { guard, route, prices }), ..self }
     }
 
     pub(crate) fn of_connection(&self, place: Place) -> Self {
@@ -57,9 +65,9 @@ impl From<Router> for Front {
 
 impl AtOnce {
     /// `None` where the routes are to answer: whatever is not simply the price of a symbol that is
-    /// known, and every request that is traced.
+    /// known, and, where spans are made, everything.
     fn answer(&self, request: &Request) -> Option<Response> {
-        let Self { guard, prices } = self;
+        let Self { guard, route, prices } = self;
         let headers = request.headers();
         let has_body =
             || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
@@ -71,10 +79,8 @@ impl AtOnce {
         {
             return None;
         }
-        let started = Instant::now();
+        let begun = guard.begin(request);
         let response = price_routes::known(prices, request.uri())?;
-        let begun = guard.begin(request, started);
-        let route = guard.route(price_routes::PRICE);
         Some(guard.end(begun, route, request.uri().path(), response))
     }
 }
@@ -90,7 +96,7 @@ impl Service<Request> for Front {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         if let Some(at_once) = &self.at_once {
-            // If it panics, the routes are to say so.
+            // Where it panics, the routes are asked: they know what to say then.
             let answer = contain(async { at_once.answer(&request) }).now_or_never();
             if let Some(Ok(Some(response))) = answer {
                 return Either::Left(ready(Ok(response)));

@@ -31,8 +31,8 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Debug)]
 pub(crate) struct Guard {
     in_flight: Gauge,
-    routes: HashMap<String, Route>,
-    unmatched: Route,
+    routes: HashMap<String, Arc<Route>>,
+    unmatched: Arc<Route>,
     ids: RequestIds,
 }
 
@@ -57,9 +57,9 @@ impl Guard {
 }
 
 impl Route {
-    fn new(name: String) -> Self {
+    fn new(name: String) -> Arc<Self> {
         let seconds = catalogue::HTTP_REQUEST.with("route", name.clone()).histogram();
-        Self { name, seconds, requests: RwLock::default() }
+        Arc::new(Self { name, seconds, requests: RwLock::default() })
     }
 
     fn answered(&self, method: &'static str, status: StatusCode, elapsed: Duration) {
@@ -113,13 +113,14 @@ impl Begun {
 }
 
 impl Guard {
-    pub(crate) fn route(&self, path: &str) -> &Route {
-        self.routes.get(path).unwrap_or(&self.unmatched)
+    /// By its template.
+    pub(crate) fn route(&self, path: &str) -> Option<&Arc<Route>> {
+        self.routes.get(path)
     }
 
-    pub(crate) fn begin(&self, request: &Request, started: Instant) -> Begun {
+    pub(crate) fn begin(&self, request: &Request) -> Begun {
         Begun {
-            started,
+            started: Instant::now(),
             id: self.ids.of(request.headers()),
             method: method_label(request.method()),
             is_chunked: request.headers().contains_key(TRANSFER_ENCODING),
@@ -127,8 +128,8 @@ impl Guard {
         }
     }
 
-    /// Counts, times and logs an answer, and makes it safe to give. The path only: a query may hold
-    /// a key.
+    /// Counts, times and logs an answer, and makes it safe to give. `path` is without its query,
+    /// which may hold a key.
     pub(crate) fn end(
         &self,
         begun: Begun,
@@ -170,9 +171,9 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let begun = guard.begin(&request, Instant::now());
+    let begun = guard.begin(&request);
     let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.and_then(|matched| guard.routes.get(matched.as_str()));
+    let route = matched.and_then(|matched| guard.route(matched.as_str()));
     let uri = request.uri().clone();
     let span = span::of_request(route.map(|route| &*route.name), begun.id(), &request);
     let response = match check(&request) {

@@ -93,8 +93,12 @@ pub(crate) async fn price(
     let symbol = symbol_in(&uri, PRICE_PREFIX)?;
     let latest = prices.latest(&symbol).await.map_err(unread)?;
     let latest = latest.ok_or_else(|| unknown(&symbol))?;
+    Ok(answer(&prices, latest))
+}
+
+fn answer(prices: &Prices, latest: Seen) -> Response {
     let age = prices.age(&latest);
-    Ok((NO_STORE, Json(PriceBody::new(latest, age))))
+    (NO_STORE, Json(PriceBody::new(latest, age))).into_response()
 }
 
 /// Whether that route has it.
@@ -105,8 +109,7 @@ pub(crate) fn is_price(uri: &Uri) -> bool {
 /// As [`price`] answers, where nothing has to be waited for and nothing is wrong.
 pub(crate) fn known(prices: &Prices, uri: &Uri) -> Option<Response> {
     let latest = prices.known(&symbol_in(uri, PRICE_PREFIX).ok()?)?;
-    let age = prices.age(&latest);
-    Some((NO_STORE, Json(PriceBody::new(latest, age))).into_response())
+    Some(answer(prices, latest))
 }
 
 fn unread(error: ReadError) -> Problem {

@@ -52,10 +52,10 @@ pub fn router(
     service: &Service,
     policy: &Policy,
 ) -> Front {
-    let intervals = Arc::clone(&live);
+    let intervals: Vec<_> = live.intervals().collect();
     let at_once = Arc::clone(&prices);
     let (routes, mut api) = table(prices, alerts, live, service.clone()).split_for_parts();
-    documentation::tell_parameters(&mut api, intervals.intervals());
+    documentation::tell_parameters(&mut api, &intervals);
     let guarding = Arc::new(Guard::new(api.paths.paths.keys().cloned()));
     let routes = routes
         .with_state(Arc::new(Document::new(&api)))
@@ -64,6 +64,7 @@ pub fn router(
     let guarded = |routes: Router| {
         Front::from(routes.layer(from_fn_with_state(Arc::clone(&guarding), guard)))
     };
+    // That layer has a word to say on every answer.
     if policy.cors_origins.is_empty() {
         guarded(routes).with_prices(guarding, at_once)
     } else {

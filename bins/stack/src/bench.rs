@@ -45,7 +45,7 @@ const WHOLE: Extent = Extent {
     times: "--hold 60 --trial 10 --warm-up 5",
     alerts: 1_000_000,
     seconds: 20,
-    criterion: &[],
+    criterion: &["--", "--warm-up-time", "1", "--measurement-time", "3"],
     bench_alerts: None,
 };
 const QUICK: Extent = Extent {

@@ -13,7 +13,7 @@ use crate::paths::Paths;
 use crate::plan::PROGRAMS;
 use crate::ui::Ui;
 
-/// How the services are built: cargo's names.
+/// Which of the workspace's profiles the services are built with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Profile {
     /// As the tests are.
@@ -77,7 +77,7 @@ pub(crate) fn build(
     Ok(folder)
 }
 
-/// The whole workspace's features, as for the tests, so that nothing is compiled twice.
+/// The whole workspace's features, as for the tests: with their profile nothing is compiled twice.
 fn command(paths: &Paths, profile: Profile) -> Command {
     let mut command = cargo();
     command.args(["build", "--profile", profile.name(), "--quiet", "--workspace"]);

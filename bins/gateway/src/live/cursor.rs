@@ -6,7 +6,7 @@ use std::str::FromStr;
 use market::Sequence;
 
 /// Longer ones are refused unread.
-const LONGEST: usize = 8_192;
+const LONGEST: usize = 16_384;
 /// How many digits of the log's id tell one log from another.
 const TAG: usize = 12;
 
@@ -74,8 +74,9 @@ impl Cursor {
         }
     }
 
-    /// `None` where it does not look like what a client was told. Numbers that are too large are as
-    /// large as they can be: nothing is there.
+    /// `None` where it does not look like what a client was told. A number that is too large is as
+    /// large as it can be: a place that is never reached, a firing that is not kept, every event of
+    /// a trade.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = Some(text).filter(|text| text.len() <= LONGEST)?.split('_');
         let log = parts.next()?;

@@ -176,7 +176,8 @@ impl Results {
             let printed = printed.trim();
             writeln!(
                 out,
-                "\n## {name}\n\n`cargo bench --package benches --bench {name}`\n\n```text\n{printed}\n```"
+                "\n## {name}\n\n`GOSTOCKS_BINARIES=target/dist cargo bench --package benches --bench {name}`\n\n\
+                 ```text\n{printed}\n```"
             )?;
         }
         if self.medians.is_empty() {
