@@ -70,6 +70,8 @@ struct Client {
     last_event_id: Option<String>,
     ticks: BTreeMap<String, Vec<LoggedTrade>>,
     told: usize,
+    /// How often each kind of event came, and the newest of it that was not a tick.
+    events: BTreeMap<String, (usize, Value)>,
 }
 
 impl Client {
@@ -78,6 +80,9 @@ impl Client {
             self.last_event_id = Some(id);
         }
         assert!(!matches!(event.name.as_str(), "gap"), "nothing is missing: {}", event.data);
+        let (count, newest) = self.events.entry(event.name.clone()).or_default();
+        *count += 1;
+        *newest = if event.name == "tick" { Value::Null } else { event.data.clone() };
         if event.name == "tick" {
             let number = |name: &str| event.data[name].as_f64().expect("a number");
             let symbol = event.data["symbol"].as_str().expect("a symbol").to_owned();
@@ -111,6 +116,14 @@ struct Running {
 }
 
 impl Running {
+    /// What a client that is told too little should know.
+    fn state(&self, client: &Client) -> String {
+        let ready = self.way.get("/readyz");
+        let symbols = self.way.get("/symbols");
+        let (told, events, id) = (client.told, &client.events, &client.last_event_id);
+        format!("told {told}, events {events:?}, id {id:?}, readyz {ready:?}, symbols {symbols:?}")
+    }
+
     /// The feed begins once `before` has returned.
     fn start(speed: &str, processor: &[(&str, &str)], before: impl FnOnce(&str)) -> Self {
         let recording = Recording::random();
@@ -151,7 +164,7 @@ fn whoever_is_cut_off_and_goes_on_is_told_of_every_trade_once_and_in_order() {
     let (began, mut cuts) = (Instant::now(), 0);
     let mut is_killed = false;
     while client.told < wanted {
-        assert!(began.elapsed() < 2 * PATIENCE, "{} of {wanted}", client.told);
+        assert!(began.elapsed() < 2 * PATIENCE, "of {wanted}: {}", running.state(&client));
         if client.told > wanted / 2 && !is_killed {
             is_killed = true;
             running.gateway.kill9();
@@ -307,6 +320,11 @@ impl Socket {
         self.0.get_mut().write_all(&[&head, text.as_bytes()].concat()).expect("sent");
     }
 
+    fn ping(&mut self) {
+        self.0.get_mut().write_all(&[0x89, 0x80, 0, 0, 0, 0]).expect("sent");
+    }
+
+    /// The next event, or the answer to a ping.
     fn next(&mut self) -> Option<Event> {
         loop {
             let mut head = [0; 2];
@@ -330,11 +348,35 @@ impl Socket {
                         data: message["data"].take(),
                     });
                 }
+                0xa => {
+                    let name = "pong".to_owned();
+                    return Some(Event { name, id: None, data: Value::Null });
+                }
                 0x8 => return None,
                 _ => {}
             }
         }
     }
+}
+
+#[test]
+fn a_websocket_that_comes_before_anything_is_kept_waits_for_it() {
+    let way = Pipeline::new(kafka().brokers(), "streams");
+    let mut gateway = way.gateway(&[]);
+    gateway.wait_ready();
+    let address = way.gateway_address();
+    let mut socket = Socket::open(&address, "tick").expect("a socket");
+    socket.send(&json!({ "subscribe": SOME }));
+    socket.ping();
+    assert_eq!(socket.next().expect("an answer").name, "pong", "and nothing before it");
+
+    let _processor = way.processor(GROUP);
+    let ready = socket.next().expect("an event");
+    assert_eq!(ready.name, "ready");
+    let mut socket = Socket::open(&address, "tick").expect("a socket");
+    socket.send(&json!({ "subscribe": SOME, "last_event_id": ready.id }));
+    let again = socket.next().expect("an event");
+    assert_eq!(again.name, "ready", "the id that was told is one to go on from: {again:?}");
 }
 
 #[test]
@@ -357,7 +399,7 @@ fn over_a_websocket_the_same_is_told() {
     let mut random = SmallRng::seed_from_u64(9);
     let began = Instant::now();
     while client.told < wanted {
-        assert!(began.elapsed() < 2 * PATIENCE, "{} of {wanted}", client.told);
+        assert!(began.elapsed() < 2 * PATIENCE, "of {wanted}: {}", running.state(&client));
         let mut socket = Socket::open(&address, "tick").expect("a socket");
         socket.send(&json!({ "subscribe": SOME, "last_event_id": client.last_event_id }));
         for _ in 0..random.random_range(1..600) {

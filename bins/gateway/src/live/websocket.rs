@@ -4,6 +4,7 @@
 //! them, if it was cut off, `"last_event_id"`. It is told `{"event":…,"id":…,"data":…}`, with the
 //! events of `GET /stream`, and `error` for what cannot be read.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use market::Symbol;
 use serde::Deserialize;
 use tokio::io::{ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -124,7 +125,10 @@ async fn serve(live: Arc<Live>, kinds: Kinds, upgraded: UpgradeFut) {
     let _reading = AbortOnDropHandle::new(tokio::spawn(read(reader, sender)));
     let subscribed = Subscription::new(&live.board, &[], kinds, live.stopping.clone());
     let Ok((subscription, _)) = subscribed else { return };
-    let mut session = Session { live, subscription, writer, wishes, is_new: true };
+    let has_begun = live.board.has_begun();
+    let messages = VecDeque::new();
+    let mut session =
+        Session { live, subscription, writer, wishes, has_begun, messages, is_new: true };
     // Whatever it is, the client has gone or is let go.
     let _ = session.run().await;
 }
@@ -194,6 +198,10 @@ struct Session {
     subscription: Subscription,
     writer: WebSocketWrite<WriteHalf<Socket>>,
     wishes: mpsc::Receiver<Wish>,
+    has_begun: watch::Receiver<bool>,
+    /// To be heeded in their order, once there is something to join: an id from before would say
+    /// nothing.
+    messages: VecDeque<String>,
     /// Nothing was asked for yet.
     is_new: bool,
 }
@@ -211,7 +219,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => return self.end(End::Stopping).await,
-                wish = self.wishes.recv() => match wish {
+                wish = self.wishes.recv(), if self.messages.len() < WISHES_WAITING => match wish {
                     None => return Ok(()),
                     Some(Wish::Close(code)) => {
                         return self.write(OpCode::Close, &code.to_be_bytes()).await;
@@ -222,12 +230,15 @@ impl Session {
                             return Ok(());
                         }
                     }
-                    Some(Wish::Message(text)) => {
-                        if let Some(end) = self.heed(&text).await? {
-                            return self.end(end).await;
-                        }
-                    }
+                    Some(Wish::Message(text)) => self.messages.push_back(text),
                 },
+                () = until(&mut self.has_begun), if !self.messages.is_empty() => {
+                    if let Some(text) = self.messages.pop_front()
+                        && let Some(end) = self.heed(&text).await?
+                    {
+                        return self.end(end).await;
+                    }
+                }
                 _ = pings.tick() => self.write(OpCode::Ping, &[]).await?,
                 polled = polled => match polled {
                     Ok(()) => self.tell(&events).await?,
@@ -342,6 +353,11 @@ impl Session {
         let code = if end == End::TooSlow { POLICY } else { GOING_AWAY };
         self.write(OpCode::Close, &code.to_be_bytes()).await
     }
+}
+
+async fn until(has_begun: &mut watch::Receiver<bool>) {
+    // The board, which is what fails to tell, outlives this.
+    let _ = has_begun.wait_for(|begun| *begun).await;
 }
 
 /// What a message says.
