@@ -197,6 +197,8 @@ impl Producer {
             .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
             .set("linger.ms", format!("{:.3}", settings.linger.as_secs_f64() * 1e3))
+            // Who waits for an answer gathers: a broker that is busy gets fewer and larger requests.
+            .set("max.in.flight", "1")
             .set("delivery.timeout.ms", settings.delivery_timeout.as_millis().to_string())
             // Ours is the tighter bound: librdkafka's own queue never refuses.
             .set("queue.buffering.max.messages", "0")
