@@ -22,27 +22,67 @@ pub(crate) fn push_number(number: impl itoa::Integer, text: &mut String) {
     text.push_str(itoa::Buffer::new().format(number));
 }
 
-/// Appends the candle's text to `text`.
-pub(crate) fn push(candle: &Candle, text: &mut String) {
-    let mut buffer = ryu::Buffer::new();
-    for price in [candle.open, candle.high, candle.low, candle.close] {
-        text.push_str(buffer.format_finite(price.get()));
-        text.push(' ');
-    }
-    text.push_str(buffer.format_finite(candle.volume));
-    text.push(' ');
-    push_number(candle.trades, text);
-    text.push(' ');
-    push_stamp(candle.opened, text);
-    text.push(' ');
-    push_stamp(candle.closed, text);
+/// Writes candles. Those of a symbol have most of their numbers in common: what was the same in the
+/// candle before is not put into digits again.
+#[derive(Debug, Default)]
+pub(crate) struct Pen {
+    open: Last<u64>,
+    high: Last<u64>,
+    low: Last<u64>,
+    close: Last<u64>,
+    volume: Last<u64>,
+    opened: Last<Stamp>,
+    closed: Last<Stamp>,
 }
 
-/// Appends `start candle`: where a candle has no field of its own.
-pub(crate) fn push_started(start: i64, candle: &Candle, text: &mut String) {
-    push_number(start, text);
-    text.push(' ');
-    push(candle, text);
+/// What was written last in a place.
+#[derive(Debug, Default)]
+struct Last<T> {
+    written: Option<T>,
+    text: String,
+}
+
+impl<T: PartialEq> Last<T> {
+    fn push(&mut self, value: T, write: impl FnOnce(&mut String), text: &mut String) {
+        if self.written.as_ref() != Some(&value) {
+            self.text.clear();
+            write(&mut self.text);
+            self.written = Some(value);
+        }
+        text.push_str(&self.text);
+    }
+}
+
+impl Pen {
+    /// Appends the candle's text to `text`.
+    pub(crate) fn push(&mut self, candle: &Candle, text: &mut String) {
+        let Self { open, high, low, close, volume, opened, closed } = self;
+        for (last, number) in [
+            (open, candle.open.get()),
+            (high, candle.high.get()),
+            (low, candle.low.get()),
+            (close, candle.close.get()),
+            (volume, candle.volume),
+        ] {
+            let write = |text: &mut String| {
+                text.push_str(zmij::Buffer::new().format_finite(number));
+                text.push(' ');
+            };
+            last.push(number.to_bits(), write, text);
+        }
+        push_number(candle.trades, text);
+        text.push(' ');
+        opened.push(candle.opened, |text| push_stamp(candle.opened, text), text);
+        text.push(' ');
+        closed.push(candle.closed, |text| push_stamp(candle.closed, text), text);
+    }
+
+    /// Appends `start candle`: where a candle has no field of its own.
+    pub(crate) fn push_started(&mut self, start: i64, candle: &Candle, text: &mut String) {
+        push_number(start, text);
+        text.push(' ');
+        self.push(candle, text);
+    }
 }
 
 pub(crate) fn parse_started(text: &str) -> Option<(i64, Candle)> {
@@ -103,8 +143,14 @@ mod tests {
         ) {
             let candle = Candle { open, high, low, close, volume, trades, opened, closed };
             let mut text = String::new();
-            push(&candle, &mut text);
+            let mut pen = Pen::default();
+            pen.push(&candle, &mut text);
             prop_assert_eq!(parse(&text), Some(candle));
+            // After one that has some of its numbers.
+            let other = Candle { high: open, low: close, trades: 0, closed: opened, ..candle };
+            let mut next = String::new();
+            pen.push(&other, &mut next);
+            prop_assert_eq!(parse(&next), Some(other));
             let text = format!("1s 7 {text}, 1m -60000 {text}");
             let minute = newest(&text, Interval::MINUTE);
             prop_assert_eq!(minute, Ok(Some((-60_000, candle))));

@@ -1,4 +1,4 @@
-#!lua name=gostocks_4
+#!lua name=gostocks_5
 
 -- What the processor writes to Redis, each as of a position in the log, and only if that is newer
 -- than the position stored: so replaying any part of the log, from two writers at once, leaves
@@ -34,15 +34,53 @@ local function forget_before(key, before)
   call_with_all('HDEL', key, old, 1, #old)
 end
 
+-- What else changes of a symbol than its price and one piece of its ring: the pieces, whose number is
+-- `args[at]`, and the intervals. Does nothing yet.
+-- Returns them, and where the next arguments and keys are.
+local function read_changes(key, args, at)
+  local what = { ring = at + 1, pieces = tonumber(args[at]), intervals = {} }
+  local v = what.ring + 2 * what.pieces
+  local intervals = tonumber(args[v])
+  v = v + 1
+  for interval = 1, intervals do
+    local first = v + 3
+    local expired = first + tonumber(args[v])
+    local next_one = expired + tonumber(args[v + 1])
+    what.intervals[interval] = { gone = args[v + 2], first = first, expired = expired, last = next_one - 1 }
+    v = next_one
+  end
+  return what, v, key + 2 + intervals
+end
+
+local function write_changes(keys, key, args, what, forgets)
+  for number, interval in ipairs(what.intervals) do
+    local candles = keys[key + 1 + number]
+    if interval.gone == '*' then
+      redis.call('UNLINK', candles)
+    elseif interval.gone ~= '' then
+      forget_before(candles, tonumber(interval.gone))
+    end
+    call_with_all('HSET', candles, args, interval.first, interval.expired - 1)
+    call_with_all('HDEL', candles, args, interval.expired, interval.last)
+  end
+  if forgets then
+    redis.call('DEL', keys[key + 1])
+  end
+  for piece = what.ring, what.ring + 2 * what.pieces - 1, 2 do
+    redis.call('SETRANGE', keys[key + 1], args[piece], args[piece + 1])
+  end
+end
+
 -- keys, from `key`: a symbol's price, recent trades, and candles of each interval that changes
 -- beside the newest candle; of all intervals where the writer comes from nowhere.
 -- args, from `at`: its position, the position that the writer comes from ('' for none), price, time,
--- volume, time of receipt and place of its latest trade, its day, its newest candles, whether its
--- recent trades are forgotten first (1 or 0), how many pieces of their ring there are, where the
--- first begins and what it is, and the second if there is one; the number of intervals whose keys
--- there are, then for each of them the number of candle arguments (start and candle in turn), the
--- number of expired candles, what else expired ('' for nothing, '*' for all that was there, else all
--- before that start), those, and these.
+-- volume, time of receipt and place of its latest trade, its day, its newest candles, then what else
+-- changes. Nearly always that is one piece of the ring of its recent trades: '', where it begins,
+-- the piece. Else: whether its recent trades are forgotten first (1 or 0), how many pieces of their
+-- ring there are, of each where it begins and what it is; the number of intervals whose keys there
+-- are, then for each of them the number of candle arguments (start and candle in turn), the number
+-- of expired candles, what else expired ('' for nothing, '*' for all that was there, else all before
+-- that start), those, and these.
 -- The position goes last, so that there is none without its candles, whatever goes wrong.
 -- Returns what is wrong, or nil; whether the writer's state is as Redis is now: not where it was
 -- refused, nor where somebody else has written since its base; where the next arguments and keys are.
@@ -53,42 +91,27 @@ local function write_symbol(keys, key, args, at)
     return LOST
   end
   local accepted = not stored or stored < position
-  local ring, pieces = at + 11, tonumber(args[at + 10])
-  local v = ring + 2 * pieces
-  local intervals = tonumber(args[v])
-  if accepted and (not stored or string.sub(stored, 1, LOG) ~= string.sub(position, 1, LOG)) then
-    -- Left by a writer that a rebuild overtook, or by nobody that we know.
-    for other = key, key + 1 + intervals do
-      redis.call('UNLINK', keys[other])
-    end
-  end
-  v = v + 1
-  for interval = key + 2, key + 1 + intervals do
-    local candles, expired, gone = tonumber(args[v]), tonumber(args[v + 1]), args[v + 2]
-    local first = v + 3
-    if accepted then
-      if gone == '*' then
-        redis.call('UNLINK', keys[interval])
-      elseif gone ~= '' then
-        forget_before(keys[interval], tonumber(gone))
-      end
-      call_with_all('HSET', keys[interval], args, first, first + candles - 1)
-      call_with_all('HDEL', keys[interval], args, first + candles, first + candles + expired - 1)
-    end
-    v = first + candles + expired
+  local forgets, what, v, next_key = args[at + 9], nil, at + 12, key + 2
+  if forgets ~= '' then
+    what, v, next_key = read_changes(key, args, at + 10)
   end
   if accepted then
-    if args[at + 9] == '1' then
-      redis.call('DEL', keys[key + 1])
+    if stored ~= base and (not stored or string.sub(stored, 1, LOG) ~= string.sub(position, 1, LOG)) then
+      -- Left by a writer that a rebuild overtook, or by nobody that we know.
+      for other = key, next_key - 1 do
+        redis.call('UNLINK', keys[other])
+      end
     end
-    for piece = ring, ring + 2 * pieces - 1, 2 do
-      redis.call('SETRANGE', keys[key + 1], args[piece], args[piece + 1])
+    if what then
+      write_changes(keys, key, args, what, forgets == '1')
+    else
+      redis.call('SETRANGE', keys[key + 1], args[at + 10], args[at + 11])
     end
     redis.call('HSET', price, 'price', args[at + 2], 'timestamp', args[at + 3],
       'volume', args[at + 4], 'received_at', args[at + 5], 'price_position', args[at + 6],
       'day', args[at + 7], 'candles', args[at + 8], 'position', position)
   end
-  return nil, accepted and (base == '' or stored == base), v, key + 2 + intervals
+  return nil, accepted and (base == '' or stored == base), v, next_key
 end
 
 -- keys, from `key`: a partition's stream and where it ends.
@@ -294,10 +317,10 @@ local function reads(name, callback)
   redis.register_function { function_name = name, callback = callback, flags = { 'no-writes' } }
 end
 
-redis.register_function('gostocks_write_4', write)
-redis.register_function('gostocks_symbol_4', symbol)
-redis.register_function('gostocks_stream_4', stream)
-redis.register_function('gostocks_places_4', places)
-redis.register_function('gostocks_mark_4', mark)
-reads('gostocks_load_4', load)
-reads('gostocks_entries_4', entries)
+redis.register_function('gostocks_write_5', write)
+redis.register_function('gostocks_symbol_5', symbol)
+redis.register_function('gostocks_stream_5', stream)
+redis.register_function('gostocks_places_5', places)
+redis.register_function('gostocks_mark_5', mark)
+reads('gostocks_load_5', load)
+reads('gostocks_entries_5', entries)

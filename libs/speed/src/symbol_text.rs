@@ -2,6 +2,7 @@ use market::{Candle, Gone, StateSpec};
 use redis::Cmd;
 use wire::slots::{self, SLOT};
 
+use crate::candle_text::Pen;
 use crate::log::LogId;
 use crate::writer::SymbolWrite;
 use crate::{candle_text, keys};
@@ -13,6 +14,7 @@ pub(crate) struct SymbolText {
     pieces: Vec<(usize, usize)>,
     ring: Vec<u8>,
     text: String,
+    pen: Pen,
     candles: Vec<(i64, Candle)>,
     expired: Vec<i64>,
 }
@@ -56,7 +58,7 @@ impl SymbolText {
         let (Some(as_of), Some(latest), Some(day)) = (state.as_of, state.latest, state.day) else {
             unreachable!("a state is written only after a trade");
         };
-        let Self { pieces, ring, candles, expired, text } = self;
+        let Self { pieces, ring, candles, expired, text, pen } = self;
         text.clear();
         log.push_position(write.partition, as_of, text);
         let end = text.len();
@@ -70,23 +72,28 @@ impl SymbolText {
         candle_text::push_stamp(latest.stamp, text);
         call.arg(&**text);
         text.clear();
-        candle_text::push_started(day.start, &day.candle, text);
-        call.arg(&**text);
-        text.clear();
         for (interval, name) in state.candles.iter().zip(intervals) {
             let Some((start, candle)) = interval.newest() else { continue };
             text.push_str(if text.is_empty() { "" } else { ", " });
             text.push_str(name);
             text.push(' ');
-            candle_text::push_started(start, candle, text);
+            pen.push_started(start, candle, text);
         }
-        call.arg(&**text);
+        // After the longest of them, which is most like it.
+        let end = text.len();
+        pen.push_started(day.start, &day.candle, text);
+        call.arg(&text[end..]).arg(&text[..end]);
         pieces.clear();
         ring.clear();
         let is_anew = state.recent.take_changes(|slot, trades| {
             pieces.push((slot * SLOT, ring.len()));
             trades.for_each(|(sequence, trade)| slots::push(*sequence, trade, ring));
         });
+        // As nearly always: the shorter form.
+        if let ([(at, _)], false, 0) = (&**pieces, is_anew, count) {
+            call.arg("").arg(*at).arg(&**ring);
+            return;
+        }
         call.arg(u8::from(is_anew)).arg(pieces.len());
         let ends = pieces.iter().skip(1).map(|(_, begin)| *begin).chain([ring.len()]);
         for ((at, begin), end) in pieces.iter().zip(ends) {
@@ -110,7 +117,7 @@ impl SymbolText {
             };
             for (start, candle) in &*candles {
                 text.clear();
-                candle_text::push(candle, text);
+                pen.push(candle, text);
                 call.arg(start).arg(&**text);
             }
             for start in &*expired {

@@ -17,6 +17,9 @@ use crate::{Unavailable, keys, span};
 
 /// One call keeps Redis from serving anyone else; past this many symbols it would be felt.
 const SYMBOLS_A_CALL: usize = 500;
+/// A symbol's arguments, keys included, and about how many bytes they take.
+const ARGS: usize = 16;
+const BYTES: usize = 1_536;
 /// Symbols that are loaded at once: with their newest candles, and with all.
 const SYMBOLS_A_LOAD: usize = 200;
 const WHOLE_SYMBOLS_A_LOAD: usize = 8;
@@ -263,7 +266,7 @@ impl Writer {
         let mut from = "-".to_owned();
         loop {
             let mut call = redis::cmd("FCALL_RO");
-            call.arg("gostocks_entries_4").arg(1).arg(&key).arg(&from).arg(ENTRIES_A_COUNT);
+            call.arg("gostocks_entries_5").arg(1).arg(&key).arg(&from).arg(ENTRIES_A_COUNT);
             let found: Vec<(String, u64)> = self.link.query(&call).await?;
             let sequences = found.iter().filter_map(|(id, it)| Some((entry::parse_id(id)?, *it)));
             // What is past the end was appended meanwhile: it counts when it is read.
@@ -380,10 +383,10 @@ impl Writer {
         streams: &[i32],
         places: &[(i32, Place)],
     ) -> (Cmd, Vec<(u64, u64)>) {
-        let mut call = Cmd::new();
+        let mut call = Cmd::with_capacity(writes.len() * ARGS, writes.len() * BYTES);
         let symbols: usize = writes.iter().map(SymbolText::key_count).sum();
         let keys = 1 + symbols + 2 * streams.len();
-        call.arg("FCALL").arg("gostocks_write_4").arg(keys).arg(keys::log(&self.log.topic));
+        call.arg("FCALL").arg("gostocks_write_5").arg(keys).arg(keys::log(&self.log.topic));
         for write in writes.iter() {
             SymbolText::keys(&self.state, write, &mut call);
         }
@@ -426,7 +429,7 @@ impl Writer {
         let mut calls = Vec::with_capacity(writes.len());
         for write in writes.iter_mut() {
             let mut call = Cmd::new();
-            call.arg("FCALL").arg("gostocks_symbol_4").arg(SymbolText::key_count(write));
+            call.arg("FCALL").arg("gostocks_symbol_5").arg(SymbolText::key_count(write));
             SymbolText::keys(&self.state, write, &mut call);
             self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
             calls.push(call);
@@ -440,7 +443,7 @@ impl Writer {
             let mut appended = Vec::new();
             for partition in &streams {
                 let mut call = Cmd::new();
-                call.arg("FCALL").arg("gostocks_stream_4").arg(2);
+                call.arg("FCALL").arg("gostocks_stream_5").arg(2);
                 call.arg(&self.streams.keys(*partition)).arg(self.log.id.as_str());
                 appended.push(self.streams.arguments(*partition, &mut call));
                 calls.push(call);
@@ -458,8 +461,8 @@ impl Writer {
             streams = self.streams.pack();
         }
         let log = keys::log(&self.log.topic);
-        let log = ("gostocks_places_4", log.as_str());
-        let marks = self.marks.iter().map(|mark| ("gostocks_mark_4", mark.as_str()));
+        let log = ("gostocks_places_5", log.as_str());
+        let marks = self.marks.iter().map(|mark| ("gostocks_mark_5", mark.as_str()));
         let calls = [log].into_iter().chain(marks).map(|(function, key)| {
             let mut call = Cmd::new();
             call.arg("FCALL").arg(function).arg(1).arg(key);
