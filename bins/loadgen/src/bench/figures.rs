@@ -95,7 +95,7 @@ pub(crate) fn outside(stage: &'static str, lateness: &Lateness) -> impl Iterator
     due.into_iter().chain(row(Since::Received, &lateness.since_received))
 }
 
-/// What the programs say, stage by stage, warm-up included.
+/// What the programs say, stage by stage, of about the measured trades.
 pub(crate) fn metrics(stages: &Stages) -> impl Iterator<Item = Row> {
     const STAGES: [&str; 7] =
         ["produced", "consumed", "visible", "evaluated", "fired", "published", "delivered"];

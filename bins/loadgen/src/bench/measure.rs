@@ -79,11 +79,11 @@ impl Rig {
         let from = block_in_place(|| logged::offsets(log.0, log.1))?;
         let ids = self.alerts.make_firing(&self.market, &step).await?;
         let watchers = block_in_place(|| self.watch(step.rate, &ids))?;
-        let before = block_in_place(|| Stages::scrape(&self.arguments.metrics))?;
 
         let step = self.market.flow(step);
         let _ = watchers.step.set(step.clone());
-        let hopeless = self.flow(&step).await?;
+        let mut before = block_in_place(|| Stages::scrape(&self.arguments.metrics))?;
+        let hopeless = self.flow(&step, &mut before).await?;
         let (end, sent) = self.market.take_flowed().context("nothing has flowed")?;
         let left = left(&step, end, &self.market.spread, self.market.symbols.len());
         let fires = alerts::fires(&step, end);
@@ -168,12 +168,18 @@ impl Rig {
         })
     }
 
-    /// Until the step's trades have left, or somebody is hopelessly behind: then who.
-    async fn flow(&self, step: &Step) -> anyhow::Result<Option<String>> {
+    /// Until the step's trades have left, or somebody is hopelessly behind: then who. `before` becomes
+    /// what the programs said when the first measured trades left.
+    async fn flow(&self, step: &Step, before: &mut Stages) -> anyhow::Result<Option<String>> {
         let (began, mut said) = (Instant::now(), Instant::now());
-        let mut hopeless = None;
+        let warm = Duration::from_secs_f64(step.warm as f64 / step.rate);
+        let (mut hopeless, mut is_warm) = (None, false);
         while let Some(feed) = self.market.behind()? {
             sleep(ASK_EVERY).await;
+            if !is_warm && began.elapsed() >= warm {
+                *before = block_in_place(|| Stages::scrape(&self.arguments.metrics))?;
+                is_warm = true;
+            }
             if said.elapsed() < Duration::from_secs(1) {
                 continue;
             }

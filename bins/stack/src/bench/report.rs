@@ -73,7 +73,7 @@ impl Results {
             out,
             "\n## The whole way\n\nAn open loop: `due` counts from when a trade was due to leave the \
              feed, `received` from when the ingestor read it, both seen from outside; `metrics` is what \
-             the programs say of themselves, since received and with the warm-up. A rate is held if no \
+             the programs say of themselves, since received. A rate is held if no \
              stage is ever more than a second late, and none falls back over the last half. After each \
              rate the log, Redis and the firings held exactly what was sent: without that there are no \
              figures here.\n\n![percentiles over rate](latency.svg)"
