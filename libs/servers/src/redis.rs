@@ -64,7 +64,7 @@ fn run(
         // for. Nor is a small file rewritten whenever it has doubled, which at a million trades a
         // second would be every other second; nor compressed, which takes longer than to write it.
         .args(["--appendonly", "yes", "--appendfsync", "no", "--save", ""])
-        .args(["--auto-aof-rewrite-min-size", "512mb", "--rdbcompression", "no"])
+        .args(["--auto-aof-rewrite-min-size", "1gb", "--rdbcompression", "no"])
         .args(["--maxmemory-policy", "noeviction"])
         .args(["--daemonize", "no", "--logfile", ""])
         .args(more)
