@@ -106,6 +106,8 @@ fn producer(settings: &mut Settings) -> Option<ProducerSettings> {
     let linger = settings.read("KAFKA_LINGER", Some("1ms"), parse::duration_in(second));
     let in_flight =
         settings.read("KAFKA_IN_FLIGHT", Some("10000"), parse::number(1..=1_000_000_usize));
+    // librdkafka keeps records in order, and each once, up to five.
+    let requests = settings.read("KAFKA_IN_FLIGHT_REQUESTS", Some("1"), parse::number(1..=5_u8));
     // librdkafka refuses a budget that is not longer than the linger.
     let budget = Duration::from_secs(2)..=15 * MINUTE;
     let delivery_timeout =
@@ -116,6 +118,7 @@ fn producer(settings: &mut Settings) -> Option<ProducerSettings> {
         client_id: "ingestor".to_owned(),
         linger: linger?,
         in_flight_records: in_flight?,
+        in_flight_requests: requests?,
         delivery_timeout: delivery_timeout?,
     })
 }
@@ -187,6 +190,7 @@ mod tests {
             ("KAFKA_LINGER", "5"),
             ("KAFKA_LINGER", "2s"),
             ("KAFKA_IN_FLIGHT", "0"),
+            ("KAFKA_IN_FLIGHT_REQUESTS", "6"),
             ("KAFKA_DELIVERY_TIMEOUT", "1s"),
             ("TICKS_PER_RECORD", "0"),
             ("TICKS_PER_RECORD", "65537"),

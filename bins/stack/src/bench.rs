@@ -32,8 +32,10 @@ const SYMBOLS: usize = 500;
 struct Extent {
     /// Arguments of every `loadgen bench`.
     times: &'static str,
-    /// Seconds before latencies are measured.
+    /// Seconds before anything is measured, and before the latency with which a broker is
+    /// compared.
     warm_up: u32,
+    broker_warm_up: u32,
     alerts: u32,
     /// Of wrk, ghz and the bare round trip, in seconds.
     seconds: u64,
@@ -45,7 +47,8 @@ struct Extent {
 
 const WHOLE: Extent = Extent {
     times: "--hold 60 --trial 10",
-    warm_up: 40,
+    warm_up: 5,
+    broker_warm_up: 40,
     alerts: 1_000_000,
     seconds: 20,
     criterion: &["--", "--warm-up-time", "1", "--measurement-time", "3"],
@@ -53,7 +56,8 @@ const WHOLE: Extent = Extent {
 };
 const QUICK: Extent = Extent {
     times: "--hold 6 --trial 3",
-    warm_up: 5,
+    warm_up: 2,
+    broker_warm_up: 5,
     alerts: 50_000,
     seconds: 4,
     criterion: &["--", "--quick"],
@@ -142,14 +146,14 @@ fn hot_paths(paths: &Paths, binaries: &Path, extent: &Extent, ui: &Ui) -> anyhow
 
 /// How late each stage is at a usual rate, with a broker that has warmed up.
 fn latency(rig: &mut Rig, extent: &Extent, ui: &Ui) -> anyhow::Result<Way> {
-    let Extent { times, warm_up, alerts, .. } = extent;
-    let arguments = format!("--rate 20000 --alerts {alerts} {times} --warm-up {warm_up}");
+    let Extent { times, broker_warm_up, alerts, .. } = extent;
+    let arguments = format!("--rate 20000 --alerts {alerts} {times} --warm-up {broker_warm_up}");
     way(rig, "Latency at 20,000 trades a second", arguments, &[], ui)
 }
 
 /// The highest rates, and how late each stage is over the rate.
 fn rates(rig: &mut Rig, extent: &Extent, ui: &Ui) -> anyhow::Result<Vec<Way>> {
-    let Extent { times, .. } = extent;
+    let Extent { times, warm_up, .. } = extent;
     let one_a_record = [("TICKS_PER_RECORD", "1".to_owned())];
     let runs = [
         ("Highest rate, all symbols alike", "--search --rate 100000", &[][..]),
@@ -158,7 +162,7 @@ fn rates(rig: &mut Rig, extent: &Extent, ui: &Ui) -> anyhow::Result<Vec<Way>> {
         ("Percentiles over rate", "--rate 1000,5000,20000,50000,100000,200000", &[]),
     ];
     let run = |(title, arguments, settings): (_, &str, &[_])| {
-        way(rig, title, format!("{arguments} {times} --warm-up 5"), settings, ui)
+        way(rig, title, format!("{arguments} {times} --warm-up {warm_up}"), settings, ui)
     };
     runs.into_iter().map(run).collect()
 }

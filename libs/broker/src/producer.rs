@@ -29,6 +29,11 @@ pub struct ProducerSettings {
     /// waits, so the socket reader waits, and the feed's own buffer takes the pressure. Past a
     /// backlog librdkafka itself becomes the slow part, so more is not faster.
     pub in_flight_records: usize,
+    /// How many requests to a broker may be unanswered, at most five. While one is, records gather:
+    /// with one, a busy broker gets fewer and larger requests. A request has records of one
+    /// partition, so the partitions of a broker take turns: where its answers take milliseconds
+    /// to come, more are better.
+    pub in_flight_requests: u8,
     /// The retry budget: a record not acknowledged within it has failed for good.
     pub delivery_timeout: Duration,
 }
@@ -197,8 +202,7 @@ impl Producer {
             .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
             .set("linger.ms", format!("{:.3}", settings.linger.as_secs_f64() * 1e3))
-            // Who waits for an answer gathers: a broker that is busy gets fewer and larger requests.
-            .set("max.in.flight", "1")
+            .set("max.in.flight", settings.in_flight_requests.to_string())
             .set("delivery.timeout.ms", settings.delivery_timeout.as_millis().to_string())
             // Ours is the tighter bound: librdkafka's own queue never refuses.
             .set("queue.buffering.max.messages", "0")

@@ -42,6 +42,7 @@ fn the_produced_stage_counts_trades_and_not_records() {
         client_id: "test".to_owned(),
         linger: Duration::from_millis(1),
         in_flight_records: 100,
+        in_flight_requests: 1,
         delivery_timeout: Duration::from_secs(60),
     };
     let stage = Arc::new(Kept::default());

@@ -221,7 +221,8 @@ impl Candles {
         self.bars.back().map(|bar| (bar.start, &bar.candle))
     }
 
-    /// Whether `take_closed` or `take_expired` may have something to tell.
+    /// Whether `take_closed` or `take_expired` may have something to tell. Where not, they may be
+    /// left out.
     pub fn has_changes(&self) -> bool {
         self.gone != Gone::Nothing
             || !self.expired.is_empty()

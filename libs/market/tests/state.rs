@@ -134,12 +134,14 @@ fn store(state: &mut SymbolState, stored: &mut Stored) -> [usize; INTERVALS.len(
         let mut changes = Vec::new();
         let newest = candles.newest().map(|(start, candle)| (start, *candle));
         let (newest, candle) = newest.expect("a trade was applied");
-        candles.take_closed(|start, candle| changes.push((start, *candle)));
         let mut expired = Vec::new();
-        match candles.take_expired(|start| expired.push(start)) {
-            Gone::Nothing => {}
-            Gone::Before(before) => stored.retain(|start, _| *start >= before),
-            Gone::All => stored.clear(),
+        if candles.has_changes() {
+            candles.take_closed(|start, candle| changes.push((start, *candle)));
+            match candles.take_expired(|start| expired.push(start)) {
+                Gone::Nothing => {}
+                Gone::Before(before) => stored.retain(|start, _| *start >= before),
+                Gone::All => stored.clear(),
+            }
         }
         *named = expired.len();
         stored.extend(changes);

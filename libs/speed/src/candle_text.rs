@@ -66,9 +66,9 @@ impl Pen {
         ] {
             let write = |text: &mut String| {
                 text.push_str(zmij::Buffer::new().format_finite(number));
-                text.push(' ');
             };
             last.push(number.to_bits(), write, text);
+            text.push(' ');
         }
         push_number(candle.trades, text);
         text.push(' ');
@@ -151,6 +151,9 @@ mod tests {
             let mut next = String::new();
             pen.push(&other, &mut next);
             prop_assert_eq!(parse(&next), Some(other));
+            let mut again = String::new();
+            pen.push(&candle, &mut again);
+            prop_assert_eq!(&again, &text);
             let text = format!("1s 7 {text}, 1m -60000 {text}");
             let minute = newest(&text, Interval::MINUTE);
             prop_assert_eq!(minute, Ok(Some((-60_000, candle))));

@@ -34,8 +34,8 @@ local function forget_before(key, before)
   call_with_all('HDEL', key, old, 1, #old)
 end
 
--- What else changes of a symbol than its price and one piece of its ring: the pieces, whose number is
--- `args[at]`, and the intervals. Does nothing yet.
+-- Reads the longer form of what changes of a symbol: the pieces of its ring, whose number is
+-- `args[at]`, and the intervals. Writes nothing.
 -- Returns them, and where the next arguments and keys are.
 local function read_changes(key, args, at)
   local what = { ring = at + 1, pieces = tonumber(args[at]), intervals = {} }
@@ -96,6 +96,7 @@ local function write_symbol(keys, key, args, at)
     what, v, next_key = read_changes(key, args, at + 10)
   end
   if accepted then
+    -- A base is of this log: where it is what is stored, there is nothing to compare.
     if stored ~= base and (not stored or string.sub(stored, 1, LOG) ~= string.sub(position, 1, LOG)) then
       -- Left by a writer that a rebuild overtook, or by nobody that we know.
       for other = key, next_key - 1 do

@@ -79,7 +79,7 @@ impl SymbolText {
             text.push(' ');
             pen.push_started(start, candle, text);
         }
-        // After the longest of them, which is most like it.
+        // After the last of them: by default the day's, which is the same.
         let end = text.len();
         pen.push_started(day.start, &day.candle, text);
         call.arg(&text[end..]).arg(&text[..end]);
@@ -89,7 +89,8 @@ impl SymbolText {
             pieces.push((slot * SLOT, ring.len()));
             trades.for_each(|(sequence, trade)| slots::push(*sequence, trade, ring));
         });
-        // As nearly always: the shorter form.
+        // As nearly always: the shorter form. No candle has anything to tell, and what taking that
+        // would reset does no harm.
         if let ([(at, _)], false, 0) = (&**pieces, is_anew, count) {
             call.arg("").arg(*at).arg(&**ring);
             return;

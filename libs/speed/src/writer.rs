@@ -17,9 +17,9 @@ use crate::{Unavailable, keys, span};
 
 /// One call keeps Redis from serving anyone else; past this many symbols it would be felt.
 const SYMBOLS_A_CALL: usize = 500;
-/// A symbol's arguments, keys included, and about how many bytes they take.
-const ARGS: usize = 16;
-const BYTES: usize = 1_536;
+/// Of a call, keys included; about so many.
+const ARGS_A_SYMBOL: usize = 16;
+const BYTES_A_SYMBOL: usize = 1_536;
 /// Symbols that are loaded at once: with their newest candles, and with all.
 const SYMBOLS_A_LOAD: usize = 200;
 const WHOLE_SYMBOLS_A_LOAD: usize = 8;
@@ -383,7 +383,8 @@ impl Writer {
         streams: &[i32],
         places: &[(i32, Place)],
     ) -> (Cmd, Vec<(u64, u64)>) {
-        let mut call = Cmd::with_capacity(writes.len() * ARGS, writes.len() * BYTES);
+        let mut call =
+            Cmd::with_capacity(writes.len() * ARGS_A_SYMBOL, writes.len() * BYTES_A_SYMBOL);
         let symbols: usize = writes.iter().map(SymbolText::key_count).sum();
         let keys = 1 + symbols + 2 * streams.len();
         call.arg("FCALL").arg("gostocks_write_5").arg(keys).arg(keys::log(&self.log.topic));

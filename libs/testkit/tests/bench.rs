@@ -112,15 +112,17 @@ fn a_benchmark_finds_what_it_has_sent() {
             let row = rows.find(|row| row["stage"] == stage && row["since"] == since);
             row.map_or(0, |row| row["samples"].as_u64().expect("a number"))
         };
-        // All symbols are watched; both clients see them. The metrics count the warm-up too.
+        // All symbols are watched; both clients see them.
         let measured = trades - trades / 3;
         for stage in ["visible", "delivered"] {
             assert_eq!(samples(stage, "due"), measured, "{stage}: {step:#}");
             assert_eq!(samples(stage, "received"), measured, "{stage}");
         }
         assert_eq!(samples("published", "due"), 20);
-        assert_eq!(samples("visible", "metrics"), trades);
-        assert_eq!(samples("fired", "metrics"), 20);
+        // The metrics are asked for at about the end of the warm-up.
+        let counted = samples("visible", "metrics");
+        assert!((measured / 2..trades).contains(&counted), "{counted} of {trades}: {step:#}");
+        assert!((10..=20).contains(&samples("fired", "metrics")), "{step:#}");
         let followed = samples("log", "due");
         assert!((1..measured).contains(&followed), "{followed} on one partition");
     }

@@ -31,6 +31,10 @@ const INGESTOR: &[Row] = &[
     (&[FEED, ("KAFKA_LINGER", "5")], "KAFKA_LINGER: expected a duration"),
     (&[FEED, ("KAFKA_LINGER", "2s")], "KAFKA_LINGER: expected from"),
     (&[FEED, ("KAFKA_IN_FLIGHT", "0")], "KAFKA_IN_FLIGHT: expected a whole number"),
+    (
+        &[FEED, ("KAFKA_IN_FLIGHT_REQUESTS", "6")],
+        "KAFKA_IN_FLIGHT_REQUESTS: expected a whole number",
+    ),
     (&[FEED, ("KAFKA_DELIVERY_TIMEOUT", "1s")], "KAFKA_DELIVERY_TIMEOUT: expected from"),
     (&[FEED, ("TICKS_PER_RECORD", "0")], "TICKS_PER_RECORD: expected a whole number from 1"),
     (&[FEED, ("TICKS_PER_RECORD", "65537")], "TICKS_PER_RECORD: expected a whole number from 1"),

@@ -365,6 +365,8 @@ fn a_websocket_that_comes_before_anything_is_kept_waits_for_it() {
     let mut gateway = way.gateway(&[]);
     gateway.wait_ready();
     let address = way.gateway_address();
+    // One that wants nothing yet.
+    let mut idle = Socket::open(&address, "tick").expect("a socket");
     let mut socket = Socket::open(&address, "tick").expect("a socket");
     socket.send(&json!({ "subscribe": SOME }));
     socket.ping();
@@ -373,6 +375,11 @@ fn a_websocket_that_comes_before_anything_is_kept_waits_for_it() {
     let _processor = way.processor(GROUP);
     let ready = socket.next().expect("an event");
     assert_eq!(ready.name, "ready");
+    idle.ping();
+    assert_eq!(idle.next().expect("an answer").name, "pong", "it was told no end");
+    idle.send(&json!({ "subscribe": SOME }));
+    idle.ping();
+    assert_eq!(idle.next().expect("an event").name, "ready", "what came first is heeded first");
     let mut socket = Socket::open(&address, "tick").expect("a socket");
     socket.send(&json!({ "subscribe": SOME, "last_event_id": ready.id }));
     let again = socket.next().expect("an event");

@@ -168,7 +168,8 @@ impl Subscription {
         if self.stopping.is_cancelled() {
             return Err(End::Stopping);
         }
-        if self.board.life() != self.life {
+        // Who follows nothing yet is at home in any log.
+        if !self.slots.is_empty() && self.board.life() != self.life {
             return Err(End::AnotherLog);
         }
         let until = self.board.published();

@@ -42,8 +42,12 @@ type Socket = TokioIo<Upgraded>;
 
 /// A client has no reason to send more at once.
 const LONGEST_MESSAGE: usize = 128 * 1_024;
-/// Messages that wait to be heeded. Full means that the client is not read.
+/// Wishes that wait to be taken. Full means that the client is not read.
 const WISHES_WAITING: usize = 16;
+/// Bytes of messages that wait until there is something to join, and what each counts beside its
+/// own. A client that sends more is let go.
+const MESSAGES_WAITING: usize = 256 * 1_024;
+const A_MESSAGE: usize = 1_024;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// A client that does not even answer pings for so long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -219,7 +223,15 @@ impl Session {
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => return self.end(End::Stopping).await,
-                wish = self.wishes.recv(), if self.messages.len() < WISHES_WAITING => match wish {
+                // Before the next wish: what came first is heeded first.
+                () = until(&mut self.has_begun), if !self.messages.is_empty() => {
+                    if let Some(text) = self.messages.pop_front()
+                        && let Some(end) = self.heed(&text).await?
+                    {
+                        return self.end(end).await;
+                    }
+                }
+                wish = self.wishes.recv() => match wish {
                     None => return Ok(()),
                     Some(Wish::Close(code)) => {
                         return self.write(OpCode::Close, &code.to_be_bytes()).await;
@@ -230,15 +242,16 @@ impl Session {
                             return Ok(());
                         }
                     }
-                    Some(Wish::Message(text)) => self.messages.push_back(text),
-                },
-                () = until(&mut self.has_begun), if !self.messages.is_empty() => {
-                    if let Some(text) = self.messages.pop_front()
-                        && let Some(end) = self.heed(&text).await?
-                    {
-                        return self.end(end).await;
+                    Some(Wish::Message(text)) => {
+                        let waiting = self.messages.iter().chain([&text]);
+                        if waiting.map(|text| text.len() + A_MESSAGE).sum::<usize>()
+                            > MESSAGES_WAITING
+                        {
+                            return self.write(OpCode::Close, &POLICY.to_be_bytes()).await;
+                        }
+                        self.messages.push_back(text);
                     }
-                }
+                },
                 _ = pings.tick() => self.write(OpCode::Ping, &[]).await?,
                 polled = polled => match polled {
                     Ok(()) => self.tell(&events).await?,
@@ -356,7 +369,7 @@ impl Session {
 }
 
 async fn until(has_begun: &mut watch::Receiver<bool>) {
-    // The board, which is what fails to tell, outlives this.
+    // It errs only once the board is gone, which the session holds.
     let _ = has_begun.wait_for(|begun| *begun).await;
 }
 

@@ -20,7 +20,7 @@ use crate::bench::plan::{Left, Step, left};
 use crate::bench::seen::Watched;
 use crate::bench::stored::{self, Held, Stored};
 use crate::bench::wrong::Wrong;
-use crate::probe::{Fired, Look, Stages, Tail, Watch, firings_tail, watched};
+use crate::probe::{Fired, Look, Stages, Tail, Watch, firings_tail, unix_nanos, watched};
 
 /// Nobody may be further behind, once trades are measured.
 const BEHIND: Duration = Duration::from_secs(1);
@@ -82,8 +82,7 @@ impl Rig {
 
         let step = self.market.flow(step);
         let _ = watchers.step.set(step.clone());
-        let mut before = block_in_place(|| Stages::scrape(&self.arguments.metrics))?;
-        let hopeless = self.flow(&step, &mut before).await?;
+        let (before, hopeless) = self.flow(&step).await?;
         let (end, sent) = self.market.take_flowed().context("nothing has flowed")?;
         let left = left(&step, end, &self.market.spread, self.market.symbols.len());
         let fires = alerts::fires(&step, end);
@@ -92,7 +91,9 @@ impl Rig {
             wrong.add("rates after which not everything had arrived", || step.rate.to_string());
         }
 
-        let stages = block_in_place(|| Stages::scrape(&self.arguments.metrics))?.since(&before);
+        let now = block_in_place(|| Stages::scrape(&self.arguments.metrics))?;
+        // Without a beginning, none was measured.
+        let stages = before.map(|before| now.since(&before)).unwrap_or_default();
         let symbols = watchers.symbols.clone();
         let seen = block_in_place(|| watchers.finish())?;
         let mut is_watched = vec![false; self.market.symbols.len()];
@@ -168,17 +169,16 @@ impl Rig {
         })
     }
 
-    /// Until the step's trades have left, or somebody is hopelessly behind: then who. `before` becomes
-    /// what the programs said when the first measured trades left.
-    async fn flow(&self, step: &Step, before: &mut Stages) -> anyhow::Result<Option<String>> {
+    /// Until the step's trades have left, or somebody is hopelessly behind. Returns what the
+    /// programs said when the measured trades began to leave, and who was behind.
+    async fn flow(&self, step: &Step) -> anyhow::Result<(Option<Stages>, Option<String>)> {
         let (began, mut said) = (Instant::now(), Instant::now());
-        let warm = Duration::from_secs_f64(step.warm as f64 / step.rate);
-        let (mut hopeless, mut is_warm) = (None, false);
+        let (mut before, mut hopeless) = (None, None);
         while let Some(feed) = self.market.behind()? {
-            sleep(ASK_EVERY).await;
-            if !is_warm && began.elapsed() >= warm {
-                *before = block_in_place(|| Stages::scrape(&self.arguments.metrics))?;
-                is_warm = true;
+            let warm_up = Duration::from_nanos(step.measured_from().saturating_sub(unix_nanos()));
+            sleep(if before.is_none() { warm_up.min(ASK_EVERY) } else { ASK_EVERY }).await;
+            if before.is_none() && warm_up <= ASK_EVERY {
+                before = Some(block_in_place(|| Stages::scrape(&self.arguments.metrics))?);
             }
             if said.elapsed() < Duration::from_secs(1) {
                 continue;
@@ -200,7 +200,7 @@ impl Rig {
                 self.market.stop();
             }
         }
-        Ok(hopeless)
+        Ok((before, hopeless))
     }
 }
 

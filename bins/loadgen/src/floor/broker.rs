@@ -96,6 +96,7 @@ fn measure(arguments: &Arguments, topic: &str) -> anyhow::Result<Figures> {
         .set("partitioner", "murmur2_random")
         .set("compression.type", "lz4")
         .set("linger.ms", "1")
+        .set("max.in.flight", "1")
         .set("queue.buffering.max.messages", "10000")
         .create()
         .context("cannot make a Kafka producer")?;
