@@ -6,7 +6,8 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
 use rpc::alert::v1::alert_service_client::AlertServiceClient;
 use rpc::alert::v1::{
-    AlertCondition, CreateAlertRequest, CreateAlertsRequest, Firing, GetFiringsRequest,
+    AlertCondition, CreateAlertRequest, CreateAlertsRequest, DeleteAlertRequest, Firing,
+    GetFiringsRequest,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -15,10 +16,15 @@ use crate::bench::plan::Step;
 use crate::bench::wrong::Wrong;
 use crate::probe::splitmix;
 
+/// Whose they are.
+const USER: i64 = 1;
+
 /// In a call that makes many, and calls under way at once.
 const A_CALL: usize = 10_000;
 const CALLERS: usize = 2;
 const A_PAGE: i32 = 10_000;
+/// Calls under way at once that are for one alert each.
+const ONES_AT_ONCE: usize = 32;
 
 /// What the alerts that never fire wait for: above every spike (tenths), or below every price
 /// (hundredths).
@@ -80,6 +86,16 @@ impl Alerts {
         Ok(ids.into_iter().flatten().collect())
     }
 
+    /// Takes back those that a step was stopped before: a later one's trades would fire them.
+    pub(crate) async fn take_back(&self, ids: &[i64]) -> anyhow::Result<()> {
+        let calls = ids.iter().map(|id| {
+            let mut client = self.client.clone();
+            let request = DeleteAlertRequest { id: *id, user_id: USER };
+            async move { client.delete_alert(request).await.context("an alert was not taken back") }
+        });
+        futures::stream::iter(calls).buffered(ONES_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
+    }
+
     /// Everything that anybody's alert has fired since the start, or since this was last asked.
     pub(crate) async fn fired(&mut self) -> anyhow::Result<Vec<Firing>> {
         let (mut fired, mut token) = (Vec::new(), String::new());
@@ -120,7 +136,7 @@ fn idle(market: &Market, number: u64) -> CreateAlertRequest {
 
 fn level(symbol: &str, condition: AlertCondition, target_price: f64) -> CreateAlertRequest {
     CreateAlertRequest {
-        user_id: 1,
+        user_id: USER,
         symbol: symbol.to_owned(),
         condition: condition.into(),
         target_price,

@@ -109,6 +109,7 @@ impl Rig {
         self.held = held;
         let fired = self.alerts.fired().await?;
         alerts::compare(&self.market, (&step, end), &ids, &fired, wrong);
+        self.alerts.take_back(&ids[fires..]).await?;
 
         let watched = Watched::new(&step, end, &self.market.spread, &symbols);
         let (visible, unseen) = watched.lateness(&step, &seen.redis, &logged.received_at);
