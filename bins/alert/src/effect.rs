@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use follow::{Batch, Effect, Known, Places};
+use follow::{Batch, Effect, Known, Places, Progress};
 use market::{AnotherLog, Place, Symbol};
 use service::catalogue;
 use store::{Cursor, Log, NewFiring, News, Reader, Store, StoreError};
@@ -174,6 +174,11 @@ impl AlertEffect {
         self.given_back.clear();
     }
 
+    /// What was stored and not told of.
+    fn take_progress(&mut self) -> Progress {
+        Progress { effected: Places::new(), stored: std::mem::take(&mut self.stored) }
+    }
+
     /// Whether everything that was evaluated has had its effect, of whole batches: only then is it
     /// stored how far that was.
     fn is_settled(&self) -> bool {
@@ -280,7 +285,7 @@ impl Effect for AlertEffect {
     }
 
     /// Dead letters are the processor's to bury: here they decide nothing.
-    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Places>> {
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Progress>> {
         if !std::mem::replace(&mut self.is_under_way, true) || self.evaluated < batch.trades.len() {
             self.evaluate(batch);
             if self.evaluated == batch.trades.len() {
@@ -296,7 +301,8 @@ impl Effect for AlertEffect {
         while let Some(done) = self.tasks.try_join_next() {
             self.arrived(done.context("a task panicked").flatten());
         }
-        self.work().await.map(Some)
+        let effected = batch.places.iter().map(|(partition, place)| (*partition, *place)).collect();
+        Ok(Some(Progress { effected, ..self.work().await? }))
     }
 
     async fn wait(&mut self) {
@@ -312,7 +318,7 @@ impl Effect for AlertEffect {
         }
     }
 
-    async fn work(&mut self) -> anyhow::Result<Places> {
+    async fn work(&mut self) -> anyhow::Result<Progress> {
         self.fire().await?;
         if self.is_settled() {
             self.checkpoint_if_due();
@@ -329,10 +335,10 @@ impl Effect for AlertEffect {
         if self.is_settled() {
             self.look_for_expired_if_due();
         }
-        Ok(std::mem::take(&mut self.stored))
+        Ok(self.take_progress())
     }
 
-    async fn end(&mut self, partitions: &[i32]) -> anyhow::Result<Places> {
+    async fn end(&mut self, partitions: &[i32]) -> anyhow::Result<Progress> {
         // A later one relies on what the one under way says of alerts.
         while self.is_checkpointing {
             match self.tasks.join_next().await.context("no task")?.context("a task panicked")?? {
@@ -349,7 +355,7 @@ impl Effect for AlertEffect {
         {
             self.checkpointed(places);
         }
-        Ok(std::mem::take(&mut self.stored))
+        Ok(self.take_progress())
     }
 
     async fn close(&mut self) {

@@ -22,6 +22,10 @@ const FRAMES_PER_ROUND: usize = 1_024;
 /// hand has: it takes fewer, fuller ones with less trouble, so the round goes on meanwhile. At
 /// 20,000 trades a second fifty are on their way, and no trade waits for another.
 const BEHIND: usize = 200;
+/// A round of so many trades tells of a feed that is fast: its records are let to become this full,
+/// since what a trade costs from here on is its share of a record.
+const FAST_ROUND: usize = 2_048;
+const FULL_RECORD: usize = 32;
 /// What is behind may be one partition alone: the others' trades wait no longer than this.
 const GATHER_AT_MOST: Duration = Duration::from_millis(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -128,7 +132,7 @@ impl Encoder {
                 self.take(&next);
             }
             if self.gathers {
-                self.gather_while_behind(frames, log)?;
+                self.gather_more(frames, log)?;
             }
             if self.gatherer.is_empty()
                 && let Some(failure) = log.failure()
@@ -140,7 +144,8 @@ impl Encoder {
         }
     }
 
-    fn gather_while_behind(
+    /// Goes on with the round at hand while the log is behind, or its records are worth filling.
+    fn gather_more(
         &mut self,
         frames: &mut mpsc::Receiver<Received>,
         log: &impl Log,
@@ -149,8 +154,16 @@ impl Encoder {
         while !self.gatherer.is_empty()
             && !self.gatherer.is_full()
             && begun.elapsed() < GATHER_AT_MOST
-            && log.has_on_its_way(BEHIND.max(self.gatherer.records() / 2), wait)
         {
+            let is_behind = log.has_on_its_way(BEHIND.max(self.gatherer.records() / 2), wait);
+            if !is_behind {
+                if !self.is_worth_filling() {
+                    break;
+                }
+                if !wait.is_zero() {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+            }
             if let Some(failure) = log.failure() {
                 return Err(failure);
             }
@@ -167,6 +180,11 @@ impl Encoder {
             wait = if frames.is_empty() { LOOK_AGAIN } else { Duration::ZERO };
         }
         Ok(())
+    }
+
+    fn is_worth_filling(&self) -> bool {
+        let trades = self.gatherer.trades();
+        trades >= FAST_ROUND && trades < FULL_RECORD * self.gatherer.records()
     }
 
     /// Gathers the trades of one frame.

@@ -1,19 +1,21 @@
 use std::time::Instant;
 
 use broker::DeadLetters;
-use follow::{Batch, Known, now};
+use follow::{Batch, Known, Places, now};
 use market::SymbolState;
 use service::catalogue;
-use speed::{SymbolWrite, Writer};
+use speed::{Packed, Sent, SymbolWrite, Writer};
+use tracing::Span;
 
-use crate::meters::Meters;
+use crate::meters::{Counts, Meters};
 use crate::states::{States, Touched};
 
 /// After so many batches, or trades, old candles are dropped from memory.
 const BATCHES_TO_COOL: u64 = 256;
 const TRADES_TO_COOL: usize = 1_000_000;
 
-/// Folds batches into the symbols' states and writes them.
+/// Folds batches into the symbols' states and writes them: while Redis works on one, the next is
+/// folded.
 ///
 /// After an error its states are of no more use: `forget` them, and read the log again from what
 /// Redis has.
@@ -28,6 +30,19 @@ pub(crate) struct Applier {
     touched: Vec<Touched>,
     /// Where in `touched` each symbol number stands, in this batch.
     places: Vec<u32>,
+    /// What Redis was sent last, until it is known what became of it. The states are as of then.
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    sent: Sent,
+    /// The symbols' numbers, in the order of the writes; none where they have a new meaning.
+    written: Vec<u32>,
+    places: Places,
+    counts: Counts,
+    began: Instant,
+    /// The batch's, which lasts as long.
+    _span: Span,
 }
 
 impl Applier {
@@ -41,31 +56,69 @@ impl Applier {
             warm_trades: 0,
             touched: Vec::new(),
             places: Vec::new(),
+            under_way: None,
         }
     }
 
     pub(crate) fn know(&mut self, anew: bool, known: &[Known]) {
+        if let Some(under_way) = self.under_way.as_mut().filter(|_| anew) {
+            under_way.written.clear();
+        }
         self.states.know(anew, known);
     }
 
     pub(crate) fn forget(&mut self, partitions: Option<&[i32]>) {
         self.states.forget(partitions);
+        if partitions.is_none() {
+            self.under_way = None;
+        }
     }
 
     pub(crate) fn count_failure(&self) {
         self.meters.failed.increment(1);
     }
 
-    /// Once it returns, the batch is in Redis and its dead letters are on their topic.
-    pub(crate) async fn apply(&mut self, writer: &mut Writer, batch: &Batch) -> anyhow::Result<()> {
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Returns once Redis has answered. May be dropped and called again at any time.
+    pub(crate) async fn answered(&mut self) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.sent.answered().await;
+        }
+    }
+
+    /// Once it returns, Redis has been sent the batch, and its dead letters are on their topic.
+    /// Returns how far the batch before it is in Redis, where that was not told.
+    pub(crate) async fn apply(
+        &mut self,
+        writer: &mut Writer,
+        batch: &Batch,
+    ) -> anyhow::Result<Places> {
         self.batch_number += 1;
         self.states.take(batch, self.batch_number, &mut self.touched);
         self.number_places();
+        let mut before = Places::new();
+        // What is read from Redis is to be as of the batch before.
+        if self.reads_redis(writer, batch) {
+            before = self.settle(writer).await?;
+        }
         self.load(writer, batch).await?;
         self.fold(batch);
         self.append(writer, batch).await?;
+        let packed = writer.pack();
+        let counts = Counts::of(batch);
+        if self.is_under_way() {
+            before = self.settle(writer).await?;
+            // Of what was refused.
+            if self.touched.iter().any(|touched| !touched.folded) {
+                self.load(writer, batch).await?;
+                self.fold(batch);
+            }
+        }
         self.bury(batch).await?;
-        self.write(writer, batch).await?;
+        self.send(writer, batch, packed, counts).await?;
         self.states.put_back(&mut self.touched);
         self.warm_batches += 1;
         self.warm_trades += batch.trades.len();
@@ -74,8 +127,38 @@ impl Applier {
             (self.warm_batches, self.warm_trades) = (0, 0);
         }
         self.meters.symbols.set(self.states.held() as f64);
-        self.meters.count(batch, now());
-        Ok(())
+        Ok(before)
+    }
+
+    /// Once it returns, what was sent is in Redis. Returns how far that is.
+    pub(crate) async fn settle(&mut self, writer: &mut Writer) -> anyhow::Result<Places> {
+        let Some(under_way) = self.under_way.take() else { return Ok(Places::new()) };
+        let UnderWay { sent, written, places, counts, began, .. } = under_way;
+        let done = writer.settle(sent).await?;
+        self.meters.write_seconds.record((done.at - began).as_secs_f64());
+        self.meters.refused.increment(done.refused.len() as u64);
+        self.meters.stream_entries.increment(done.entries);
+        self.meters.stream_trades.increment(done.trades);
+        self.meters.count(counts, now() - done.at.elapsed().as_nanos() as u64);
+        // Another writer is ahead: what it wrote is the truth, to be loaded when next needed.
+        for number in done.refused.into_iter().filter_map(|index| written.get(index)) {
+            self.states.drop(*number);
+            let place = self.places.get(*number as usize).map_or(0, |place| *place as usize);
+            if let Some(touched) = self.touched.get_mut(place)
+                && touched.number == *number
+            {
+                *touched = Touched::new(*number, None);
+            }
+        }
+        Ok(places)
+    }
+
+    /// Whether a batch that is about to be folded needs something that Redis has.
+    fn reads_redis(&self, writer: &Writer, batch: &Batch) -> bool {
+        self.is_under_way()
+            && (self.touched.iter().any(|touched| touched.state.is_none())
+                || !writer.knows_streams(batch.places.keys().copied())
+                || !self.late(batch).is_empty())
     }
 
     fn number_places(&mut self) {
@@ -90,6 +173,13 @@ impl Applier {
         let missing: Vec<usize> =
             (0..self.touched.len()).filter(|index| self.touched[*index].state.is_none()).collect();
         self.load_some(writer, &missing, false).await?;
+        let late = self.late(batch);
+        self.meters.late.increment(late.len() as u64);
+        self.load_some(writer, &late, true).await
+    }
+
+    /// Where in `touched` the states are whose old candles a trade changes.
+    fn late(&self, batch: &Batch) -> Vec<usize> {
         let mut late = Vec::new();
         for gathered in &batch.trades {
             let index = self.places[gathered.symbol as usize] as usize;
@@ -102,8 +192,7 @@ impl Applier {
         }
         late.sort_unstable();
         late.dedup();
-        self.meters.late.increment(late.len() as u64);
-        self.load_some(writer, &late, true).await
+        late
     }
 
     async fn load_some(
@@ -124,13 +213,15 @@ impl Applier {
         Ok(())
     }
 
+    /// Adds the batch's trades to the states that do not have them.
     fn fold(&mut self, batch: &Batch) {
         for gathered in &batch.trades {
             let touched = &mut self.touched[self.places[gathered.symbol as usize] as usize];
-            if let Some(state) = &mut touched.state {
+            if let Some(state) = touched.state.as_mut().filter(|_| !touched.folded) {
                 touched.changed |= state.apply(&gathered.trade, gathered.sequence);
             }
         }
+        self.touched.iter_mut().for_each(|touched| touched.folded = true);
     }
 
     async fn append(&self, writer: &mut Writer, batch: &Batch) -> anyhow::Result<()> {
@@ -169,32 +260,33 @@ impl Applier {
         Ok(())
     }
 
-    async fn write(&mut self, writer: &mut Writer, batch: &Batch) -> anyhow::Result<()> {
+    async fn send(
+        &mut self,
+        writer: &mut Writer,
+        batch: &Batch,
+        packed: Packed,
+        counts: Counts,
+    ) -> anyhow::Result<()> {
         let (states, touched) = (&self.states, &mut self.touched);
         // What only repeats the past is in Redis already.
         let changed = |touched: &&mut Touched| touched.changed;
+        let mut written = Vec::new();
         let mut writes: Vec<SymbolWrite<'_>> = touched
             .iter_mut()
             .filter(changed)
             .filter_map(|touched| {
                 let state: &mut SymbolState = touched.state.as_mut()?;
+                written.push(touched.number);
                 let symbol = states.symbol(touched.number);
                 let partition = states.partition(touched.number);
                 Some(SymbolWrite { symbol, partition, base: touched.base, state })
             })
             .collect();
-        let places: Vec<_> = batch.places.iter().map(|(partition, at)| (*partition, *at)).collect();
+        let places: Places = batch.places.iter().map(|(partition, at)| (*partition, *at)).collect();
         let began = Instant::now();
-        let done = writer.write(&mut writes, &places).await?;
-        self.meters.write_seconds.record(began.elapsed().as_secs_f64());
-        self.meters.refused.increment(done.refused.len() as u64);
-        self.meters.stream_entries.increment(done.entries);
-        self.meters.stream_trades.increment(done.trades);
-        let written: Vec<usize> = (0..touched.len()).filter(|i| touched[*i].changed).collect();
-        for index in done.refused {
-            // Another writer is ahead: what it wrote is the truth, to be loaded when next needed.
-            touched[written[index]].state = None;
-        }
+        let sent = writer.send(&mut writes, packed, &places).await?;
+        let _span = Span::current();
+        self.under_way = Some(UnderWay { sent, written, places, counts, began, _span });
         Ok(())
     }
 }

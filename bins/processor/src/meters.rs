@@ -46,35 +46,35 @@ impl Meters {
     }
 }
 
-impl Meters {
-    /// Counts a batch that is visible in Redis since `visible_at`, Unix nanoseconds.
-    pub(crate) fn count(&self, batch: &Batch, visible_at: u64) {
-        self.written.increment(1);
-        self.records.increment(batch.records as u64);
-        self.trades.increment(batch.trades.len() as u64);
-        self.batch_records.record(batch.records as f64);
-        self.batch_trades.record(batch.trades.len() as f64);
-        let mut tallies = Tallies::default();
+/// What is to be counted of a batch once it is visible.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    records: usize,
+    trades: usize,
+    consumed: Tally,
+    exchange: Tally,
+    /// When trades were received, Unix nanoseconds, and how many.
+    received: Vec<(u64, usize)>,
+}
+
+impl Counts {
+    pub(crate) fn of(batch: &Batch) -> Self {
+        let mut counts = Self {
+            records: batch.records,
+            trades: batch.trades.len(),
+            consumed: Tally::default(),
+            exchange: Tally::default(),
+            received: Vec::new(),
+        };
         let mut from = 0;
         for (to, read_at) in &batch.bursts {
-            tallies.add(&batch.trades[from..*to], *read_at, visible_at);
+            counts.add(&batch.trades[from..*to], *read_at);
             from = *to;
         }
-        tallies.consumed.hand_over(&self.consumed);
-        tallies.visible.hand_over(&self.visible);
-        tallies.exchange.hand_over(&self.exchange);
+        counts
     }
-}
 
-#[derive(Default)]
-struct Tallies {
-    consumed: Tally,
-    visible: Tally,
-    exchange: Tally,
-}
-
-impl Tallies {
-    fn add(&mut self, burst: &[Gathered], read_at: u64, visible_at: u64) {
+    fn add(&mut self, burst: &[Gathered], read_at: u64) {
         // Trades of one frame were received at once.
         for frame in burst.chunk_by(|a, b| a.trade.received_at == b.trade.received_at) {
             let received_at = frame[0].trade.received_at;
@@ -83,10 +83,28 @@ impl Tallies {
                 continue;
             }
             self.consumed.add(read_at.saturating_sub(received_at), frame.len());
-            self.visible.add(visible_at.saturating_sub(received_at), frame.len());
+            self.received.push((received_at, frame.len()));
             let exchange = u64::try_from(frame[0].trade.timestamp).unwrap_or(0);
             let exchange = exchange.saturating_mul(1_000_000);
             self.exchange.add(received_at.saturating_sub(exchange), frame.len());
         }
+    }
+}
+
+impl Meters {
+    /// Counts a batch that is visible in Redis since `visible_at`, Unix nanoseconds.
+    pub(crate) fn count(&self, mut counts: Counts, visible_at: u64) {
+        self.written.increment(1);
+        self.records.increment(counts.records as u64);
+        self.trades.increment(counts.trades as u64);
+        self.batch_records.record(counts.records as f64);
+        self.batch_trades.record(counts.trades as f64);
+        let mut visible = Tally::default();
+        for (received_at, trades) in &counts.received {
+            visible.add(visible_at.saturating_sub(*received_at), *trades);
+        }
+        visible.hand_over(&self.visible);
+        counts.consumed.hand_over(&self.consumed);
+        counts.exchange.hand_over(&self.exchange);
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use broker::DeadLetters;
-use follow::{Batch, Effect, Known, Places};
+use follow::{Batch, Effect, Known, Places, Progress};
 use market::{AnotherLog, Place};
 use service::catalogue;
 use speed::{Writer, WriterSettings};
@@ -74,23 +74,33 @@ impl Effect for RedisEffect {
         self.applier.know(anew, known);
     }
 
-    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Places>> {
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Progress>> {
         let writer = self.writer.as_mut().context("not connected to Redis")?;
-        self.applier.apply(writer, batch).await?;
-        Ok(Some(batch.places.iter().map(|(partition, place)| (*partition, *place)).collect()))
+        self.applier.apply(writer, batch).await.map(progress).map(Some)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.applier.is_under_way()
     }
 
     async fn wait(&mut self) {
-        tokio::time::sleep(IDLE_CHECK).await;
+        if !self.applier.is_under_way() {
+            return tokio::time::sleep(IDLE_CHECK).await;
+        }
+        self.applier.answered().await;
     }
 
-    async fn work(&mut self) -> anyhow::Result<Places> {
-        self.writer()?.check().await?;
-        Ok(Places::new())
+    async fn work(&mut self) -> anyhow::Result<Progress> {
+        let writer = self.writer.as_mut().context("not connected to Redis")?;
+        if !self.applier.is_under_way() {
+            writer.check().await?;
+        }
+        self.applier.settle(writer).await.map(progress)
     }
 
-    async fn end(&mut self, _: &[i32]) -> anyhow::Result<Places> {
-        Ok(Places::new())
+    async fn end(&mut self, _: &[i32]) -> anyhow::Result<Progress> {
+        let writer = self.writer.as_mut().context("not connected to Redis")?;
+        self.applier.settle(writer).await.map(progress)
     }
 
     fn forget(&mut self, partitions: Option<&[i32]>) {
@@ -118,4 +128,10 @@ impl Effect for RedisEffect {
             remedy: "processor rebuild",
         }
     }
+}
+
+/// What is in Redis is there for good, as far as the log's offsets are concerned: they are behind it,
+/// and Redis says where the log is read from.
+fn progress(places: Places) -> Progress {
+    Progress { effected: places.clone(), stored: places }
 }

@@ -26,15 +26,21 @@ pub(crate) struct Touched {
     pub(crate) state: Option<SymbolState>,
     /// As of which trade the state was before this batch: as Redis has it.
     pub(crate) base: Option<Sequence>,
+    /// Has the batch's trades.
+    pub(crate) folded: bool,
     /// Holds a trade that was not counted before.
     pub(crate) changed: bool,
 }
 
 impl Touched {
+    pub(crate) fn new(number: u32, state: Option<SymbolState>) -> Self {
+        let base = state.as_ref().and_then(|state| state.as_of);
+        Self { number, state, base, folded: false, changed: false }
+    }
+
     /// What Redis had a moment ago.
     pub(crate) fn set(&mut self, state: SymbolState) {
-        self.base = state.as_of;
-        self.state = Some(state);
+        *self = Self::new(self.number, Some(state));
     }
 }
 
@@ -63,8 +69,7 @@ impl States {
                 slot.touched = batch_number;
                 let state = slot.state.take();
                 self.held -= usize::from(state.is_some());
-                let base = state.as_ref().and_then(|state| state.as_of);
-                touched.push(Touched { number: gathered.symbol, state, base, changed: false });
+                touched.push(Touched::new(gathered.symbol, state));
             }
         }
     }
@@ -73,6 +78,13 @@ impl States {
         for touched in touched.drain(..) {
             self.held += usize::from(touched.state.is_some());
             self.slots[touched.number as usize].state = touched.state;
+        }
+    }
+
+    /// Drops a symbol's state, unless the batch at hand has it.
+    pub(crate) fn drop(&mut self, number: u32) {
+        if let Some(slot) = self.slots.get_mut(number as usize) {
+            self.held -= usize::from(slot.state.take().is_some());
         }
     }
 

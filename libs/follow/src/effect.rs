@@ -7,6 +7,16 @@ use crate::{Batch, Known};
 /// By partition, the last record of some stretch of the log.
 pub type Places = Vec<(i32, Place)>;
 
+/// How far partitions have come by what an effect did.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The last record of each up to which everything has had its effect.
+    pub effected: Places,
+    /// The same, for good: it is found again from what was stored. That may be behind. The group's
+    /// offsets follow it.
+    pub stored: Places,
+}
+
 /// What is done with the trades of the log: the processor writes Redis, the alert service fires.
 ///
 /// Whatever an effect holds in memory can be dropped at any moment (`forget`) and is found again
@@ -43,9 +53,7 @@ pub trait Effect: Send + 'static {
     /// meaning.
     fn know(&mut self, anew: bool, known: &[Known]);
 
-    /// Has a batch take effect. Returns the last record of each partition up to which everything
-    /// has had its effect for good and is found again from what was stored: that may be behind the
-    /// batch. The group's offsets follow it.
+    /// Has a batch take effect, or be about to: see `is_busy`.
     ///
     /// `None` where that takes long and goes on: it is called again with the same batch. Between
     /// two calls partitions may be begun, ended and forgotten, but nothing waits and works. Of what
@@ -53,18 +61,25 @@ pub trait Effect: Send + 'static {
     fn apply(
         &mut self,
         batch: &Batch,
-    ) -> impl Future<Output = anyhow::Result<Option<Places>>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Option<Progress>>> + Send;
+
+    /// Whether the last batch is still about to have its effect, which goes on by itself and is
+    /// told by the next `apply`, `work` or `end`. A small batch then had better grow; a large one may
+    /// be given meanwhile.
+    fn is_busy(&self) -> bool {
+        false
+    }
 
     /// Returns when the effect has something of its own to do, and at least once a second or so.
     /// May be dropped and called again at any time.
     fn wait(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Does what `wait` returned for. Returns what `apply` does in the end.
-    fn work(&mut self) -> impl Future<Output = anyhow::Result<Places>> + Send;
+    /// Does what `wait` returned for.
+    fn work(&mut self) -> impl Future<Output = anyhow::Result<Progress>> + Send;
 
-    /// Before partitions are given back in good order: stores what would be missed. Returns what
-    /// `apply` does in the end.
-    fn end(&mut self, partitions: &[i32]) -> impl Future<Output = anyhow::Result<Places>> + Send;
+    /// Before partitions are given back in good order: ends what is about to have its effect, and
+    /// stores what would be missed.
+    fn end(&mut self, partitions: &[i32]) -> impl Future<Output = anyhow::Result<Progress>> + Send;
 
     /// After the group has been left in good order: what may take a little longer.
     fn close(&mut self) -> impl Future<Output = ()> + Send {

@@ -15,9 +15,13 @@ use tracing::{Instrument, Span};
 use crate::gathering::{Batch, Event, Gathering};
 use crate::lag::Lag;
 use crate::loads::{Ended, Found, FoundLog, Loads, LookUp};
-use crate::{Effect, FollowSettings, Known, Places, batch_span, now};
+use crate::{Effect, FollowSettings, Known, Places, Progress, batch_span, now};
 
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_secs(5);
+
+/// While the effect is busy with the last batch, the next one is worth beginning with so many
+/// trades: fewer had better become more.
+const WORTH_BEGINNING: usize = 8_192;
 
 /// Until a load that failed is begun again.
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
@@ -232,9 +236,7 @@ impl<E: Effect> Follower<E> {
             let done = match next {
                 Next::Batch => Ok(()),
                 Next::Loaded(ended) => ended.and_then(|ended| self.loaded(ended, consumer)),
-                Next::Own => {
-                    self.effect.work().await.map(|places| self.effected(consumer, &places))
-                }
+                Next::Own => self.effect.work().await.map(|done| self.note(consumer, &done)),
             };
             if let Err(error) = done {
                 return recoverable(error);
@@ -243,9 +245,9 @@ impl<E: Effect> Follower<E> {
                 let event = self.gathering.event();
                 let finished = matches!(event, Some(Event::Finished));
                 // Whatever was read before the event comes first, or has begun to.
-                let mut applied = self.apply(consumer).await;
+                let mut applied = self.apply(consumer, event.is_some()).await;
                 while finished && matches!(applied, Ok(true)) {
-                    applied = self.apply(consumer).await;
+                    applied = self.apply(consumer, true).await;
                 }
                 if let Err(error) = applied {
                     if let Some(event) = event {
@@ -265,26 +267,32 @@ impl<E: Effect> Follower<E> {
     }
 
     /// Has what has gathered take effect, or begins to; what has begun comes first. False where
-    /// there was nothing.
-    async fn apply(&mut self, consumer: &Consumer) -> anyhow::Result<bool> {
+    /// there was nothing, or nothing that may not wait for the effect to be less busy.
+    async fn apply(&mut self, consumer: &Consumer, at_once: bool) -> anyhow::Result<bool> {
         let span = match self.under_way.take() {
             Some(span) => span,
+            None if !at_once
+                && self.effect.is_busy()
+                && self.gathering.trades() < WORTH_BEGINNING =>
+            {
+                return Ok(false);
+            }
             None => match self.take() {
                 Some(span) => span,
                 None => return Ok(false),
             },
         };
-        let places = self.effect.apply(&self.batch).instrument(span.clone()).await;
-        let places = places.inspect_err(|error| batch_span::fail(&span, error))?;
+        let done = self.effect.apply(&self.batch).instrument(span.clone()).await;
+        let done = done.inspect_err(|error| batch_span::fail(&span, error))?;
         self.applied = true;
-        let Some(places) = places else {
+        let Some(done) = done else {
             self.under_way = Some(span);
             return Ok(true);
         };
-        for (partition, place) in &self.batch.places {
-            self.lag.applied(*partition, place.offset + 1);
+        self.note(consumer, &done);
+        if self.effect.is_busy() {
+            self.lag.under_way(&self.batch.received);
         }
-        self.effected(consumer, &places);
         self.batch.clear();
         Ok(true)
     }
@@ -302,11 +310,15 @@ impl<E: Effect> Follower<E> {
         Some(batch_span::of(&self.batch, &self.topic))
     }
 
-    /// Notes how far the group's offsets may go.
-    fn effected(&self, consumer: &Consumer, places: &Places) {
-        let next = places.iter().map(|(partition, at)| (*partition, at.offset + 1));
-        let ours = next.filter(|(partition, _)| self.started.contains(partition));
-        if let Err(error) = consumer.effected(ours) {
+    /// Notes how far the effect has come, and how far the group's offsets may go.
+    fn note(&self, consumer: &Consumer, progress: &Progress) {
+        let ours = |(partition, at): &(i32, Place)| {
+            self.started.contains(partition).then_some((*partition, at.offset + 1))
+        };
+        for (partition, next) in progress.effected.iter().filter_map(ours) {
+            self.lag.applied(partition, next);
+        }
+        if let Err(error) = consumer.effected(progress.stored.iter().filter_map(ours)) {
             // The group took a partition away this moment: whoever has it reads it again.
             tracing::info!("{error:#}");
         }
@@ -323,8 +335,8 @@ impl<E: Effect> Follower<E> {
             Event::Revoked(partitions) => {
                 tracing::info!(?partitions, "given back");
                 let ended = self.effect.end(&partitions).await;
-                if let Ok(places) = &ended {
-                    self.effected(consumer, places);
+                if let Ok(done) = &ended {
+                    self.note(consumer, done);
                 }
                 self.give_back(&partitions, consumer)?;
                 ended.map(drop)
@@ -433,8 +445,8 @@ impl<E: Effect> Follower<E> {
     /// Commits, and leaves the group, so that others need not wait for the session to end.
     async fn close(&mut self, consumer: Arc<Consumer>) -> anyhow::Result<()> {
         let started: Vec<i32> = self.started.iter().copied().collect();
-        let places = self.effect.end(&started).await?;
-        self.effected(&consumer, &places);
+        let done = self.effect.end(&started).await?;
+        self.note(&consumer, &done);
         let assigned: Vec<i32> = self.assigned.iter().copied().collect();
         let closing = move || {
             consumer.commit()?;

@@ -281,6 +281,11 @@ impl Gathering {
         !self.lock().events.is_empty()
     }
 
+    /// How many trades have gathered.
+    pub(crate) fn trades(&self) -> usize {
+        self.lock().batch.trades.len()
+    }
+
     /// An event that could not be heeded now: it comes first again.
     pub(crate) fn put_back(&self, event: Event) {
         self.lock().events.push_front(event);

@@ -32,11 +32,13 @@ impl Lag {
     }
 
     /// A batch is about to have its effect; the first trade of each partition in it was received
-    /// then. Where the effect fails it stands, since the same trades come again.
+    /// then. An earlier one that has not had its own stands, as does one whose effect fails, since
+    /// the same trades come again.
     pub(crate) fn under_way(&self, received_at: &BTreeMap<i32, u64>) {
         for (partition, received_at) in received_at {
             if let Some(behind) = self.of(*partition) {
-                behind.received_at.store(*received_at, Ordering::Relaxed);
+                let (order, stands) = (Ordering::Relaxed, Ordering::Relaxed);
+                let _ = behind.received_at.compare_exchange(0, *received_at, order, stands);
             }
         }
     }

@@ -27,7 +27,7 @@ use anyhow::Context;
 use broker::{Consumer, ConsumerSettings, TopicSpec, ensure_topic};
 use service::{Service, catalogue};
 
-pub use effect::{Effect, Places};
+pub use effect::{Effect, Places, Progress};
 pub use gathering::{Batch, Gathered};
 pub use symbols::{Known, Symbols};
 

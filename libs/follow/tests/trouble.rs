@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use broker::{Consumer, ConsumerSettings, Next, Start};
-use follow::{Batch, Effect, FollowSettings, Known, Places, follow};
+use follow::{Batch, Effect, FollowSettings, Known, Places, Progress, follow};
 use market::{AnotherLog, Place};
 use service::Service;
 use testkit::{RandomMarket, eventually, kafka};
@@ -100,7 +100,7 @@ impl Effect for Watchful {
         self.partitions = known.iter().map(|known| known.partition).collect();
     }
 
-    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Places>> {
+    async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Progress>> {
         self.store.answer()?;
         if self.store.is_slow.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -121,21 +121,21 @@ impl Effect for Watchful {
         }
         let places: Places = batch.places.iter().map(|(number, place)| (*number, *place)).collect();
         self.store.places().extend(places.iter().copied());
-        Ok(Some(places))
+        Ok(Some(Progress { effected: places.clone(), stored: places }))
     }
 
     async fn wait(&mut self) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 
-    async fn work(&mut self) -> anyhow::Result<Places> {
+    async fn work(&mut self) -> anyhow::Result<Progress> {
         self.store.answer()?;
-        Ok(Places::new())
+        Ok(Progress::default())
     }
 
-    async fn end(&mut self, _: &[i32]) -> anyhow::Result<Places> {
+    async fn end(&mut self, _: &[i32]) -> anyhow::Result<Progress> {
         self.store.answer()?;
-        Ok(Places::new())
+        Ok(Progress::default())
     }
 
     fn forget(&mut self, partitions: Option<&[i32]>) {

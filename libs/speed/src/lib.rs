@@ -41,7 +41,7 @@ pub use price::{DayStats, LatestPrice};
 pub use reader::{CandleRange, Ends, ReadError, Reader};
 pub use stored_state::Snapshot;
 pub use tail::{Tail, TailError};
-pub use writer::{SymbolWrite, Writer, WriterSettings, Written};
+pub use writer::{Packed, Sent, SymbolWrite, Writer, WriterSettings, Written};
 
 /// Redis did not answer, or not in time. Whether a write took place is unknown.
 #[derive(Debug, thiserror::Error)]

@@ -19,10 +19,14 @@ pub(crate) struct Streams {
     /// How many trades each keeps.
     retain: u64,
     partitions: BTreeMap<i32, Stream>,
+    /// How many streams came to be known.
+    lives: u64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
+    /// Another one each time that it came to be known.
+    life: u64,
     /// The last trade that is known to be there.
     end: Option<Sequence>,
     /// The last trade that is counted in `parts`: before `end` where somebody else has appended
@@ -33,10 +37,18 @@ pub(crate) struct Stream {
     parts: VecDeque<(Sequence, u64)>,
     trades: u64,
     packer: Packer,
-    pending: Vec<Entry>,
+    /// What does not fit into the packer any more.
+    packed: Vec<Entry>,
 }
 
-/// One that is to be appended.
+/// What is to be appended to a stream.
+#[derive(Debug)]
+pub(crate) struct Append {
+    pub(crate) partition: i32,
+    life: u64,
+    entries: Vec<Entry>,
+}
+
 #[derive(Debug)]
 struct Entry {
     first: Sequence,
@@ -47,7 +59,7 @@ struct Entry {
 
 impl Streams {
     pub(crate) fn new(topic: &str, retain: u64) -> Self {
-        Self { topic: topic.to_owned(), retain, partitions: BTreeMap::new() }
+        Self { topic: topic.to_owned(), retain, partitions: BTreeMap::new(), lives: 0 }
     }
 
     pub(crate) fn is_known(&self, partition: i32) -> bool {
@@ -65,7 +77,8 @@ impl Streams {
     }
 
     pub(crate) fn know(&mut self, partition: i32, stream: Stream) {
-        self.partitions.insert(partition, stream);
+        self.lives += 1;
+        self.partitions.insert(partition, Stream { life: self.lives, ..stream });
     }
 
     pub(crate) fn forget(&mut self, partitions: Option<&[i32]>) {
@@ -97,51 +110,56 @@ impl Streams {
         }
     }
 
-    /// Packs what was pushed. Returns the partitions that have something to be appended.
-    pub(crate) fn pack(&mut self) -> Vec<i32> {
-        let mut pending = Vec::new();
+    /// Packs what was pushed since the last time.
+    pub(crate) fn pack(&mut self) -> Vec<Append> {
+        let mut appends = Vec::new();
         for (partition, stream) in &mut self.partitions {
             stream.pack();
-            if !stream.pending.is_empty() {
-                pending.push(*partition);
+            if !stream.packed.is_empty() {
+                let entries = std::mem::take(&mut stream.packed);
+                appends.push(Append { partition: *partition, life: stream.life, entries });
             }
         }
-        pending
+        appends
     }
 
     pub(crate) fn keys(&self, partition: i32) -> [String; 2] {
         [keys::stream(&self.topic, partition), keys::stream_end(&self.topic, partition)]
     }
 
-    /// What the function expects of a stream after its keys. Returns how many entries and trades.
-    pub(crate) fn arguments(&self, partition: i32, call: &mut Cmd) -> (u64, u64) {
-        let stream = &self.partitions[&partition];
+    /// What the function expects of a stream after its keys. What was packed before it has an
+    /// answer.
+    pub(crate) fn arguments(&self, append: &Append, call: &mut Cmd) {
+        let stream = &self.partitions[&append.partition];
         call.arg(stream.end.map_or_else(String::new, fixed)).arg(self.retain);
-        call.arg(stream.minimum(self.retain)).arg(stream.pending.len());
-        for entry in &stream.pending {
+        call.arg(stream.minimum(append.trades(), self.retain)).arg(append.entries.len());
+        for entry in &append.entries {
             call.arg(fixed(entry.first)).arg(fixed(entry.last)).arg(entry::id(entry.last));
             call.arg(entry.trades).arg(&*entry.bytes);
         }
-        (stream.pending.len() as u64, stream.pending.iter().map(|entry| entry.trades).sum())
     }
 
-    /// All that was pending is there now.
-    pub(crate) fn appended(&mut self, partition: i32) {
-        if let Some(stream) = self.partitions.get_mut(&partition) {
-            for entry in std::mem::take(&mut stream.pending) {
+    /// All of it is there now.
+    pub(crate) fn appended(&mut self, append: &Append) {
+        let retain = self.retain;
+        if let Some(stream) = self.same(append) {
+            for entry in &append.entries {
                 (stream.end, stream.counted) = (Some(entry.last), Some(entry.last));
-                stream.note(entry.last, entry.trades, self.retain);
+                stream.note(entry.last, entry.trades, retain);
             }
         }
     }
 
-    /// Somebody else has appended up to there: what is pending after it is packed anew. `None`
-    /// where that is no place.
-    pub(crate) fn overtaken(&mut self, partition: i32, end: &str) -> Option<()> {
+    /// Somebody else has appended up to there. Returns what comes after it, packed anew; nothing of
+    /// a stream that was forgotten meanwhile. `None` where that is no place.
+    pub(crate) fn overtaken(&mut self, mut append: Append, end: &str) -> Option<Append> {
         let end = entry::parse_id(end)?;
-        let stream = self.partitions.get_mut(&partition)?;
+        let retain = self.retain;
+        let entries = std::mem::take(&mut append.entries);
+        let Some(stream) = self.same(&append) else { return Some(append) };
         let (mut there, mut last) = (0, stream.counted);
-        for entry in std::mem::take(&mut stream.pending) {
+        let mut packer = Packer::new();
+        for entry in entries {
             if entry.last <= end {
                 (there, last) = (there + entry.trades, Some(entry.last));
                 continue;
@@ -153,16 +171,50 @@ impl Streams {
                     (there, last) = (there + 1, Some(packed.sequence));
                 } else {
                     let name = names[packed.symbol];
-                    stream.push(packed.symbol as u32, name, packed.sequence, &packed.trade);
+                    packer.push(packed.symbol as u32, name, packed.sequence, &packed.trade);
                 }
             }
-            stream.pack();
+            append.entries.extend(Entry::of(&mut packer));
         }
         (stream.end, stream.counted) = (Some(end), last);
         if let Some(last) = last.filter(|_| there > 0) {
-            stream.note(last, there, self.retain);
+            stream.note(last, there, retain);
         }
-        Some(())
+        Some(append)
+    }
+
+    /// The stream that it was packed for, unless that was forgotten since.
+    fn same(&mut self, append: &Append) -> Option<&mut Stream> {
+        self.partitions.get_mut(&append.partition).filter(|stream| stream.life == append.life)
+    }
+}
+
+impl Append {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    pub(crate) fn trades(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.trades).sum()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.bytes.len()).sum()
+    }
+}
+
+impl Entry {
+    /// What the packer holds, if anything.
+    fn of(packer: &mut Packer) -> Option<Self> {
+        let (first, last) = packer.span()?;
+        let trades = packer.len() as u64;
+        let mut bytes = Vec::new();
+        packer.encode(&mut bytes);
+        Some(Self { first, last, trades, bytes })
     }
 }
 
@@ -176,11 +228,7 @@ impl Stream {
     }
 
     fn pack(&mut self) {
-        let Some((first, last)) = self.packer.span() else { return };
-        let trades = self.packer.len() as u64;
-        let mut bytes = Vec::new();
-        self.packer.encode(&mut bytes);
-        self.pending.push(Entry { first, last, trades, bytes });
+        self.packed.extend(Entry::of(&mut self.packer));
     }
 
     /// The stream has so many trades more, the last of them there.
@@ -201,9 +249,9 @@ impl Stream {
         }
     }
 
-    /// The least id that is retained once what is pending is there; empty where all is.
-    fn minimum(&self, retain: u64) -> String {
-        let mut trades = self.trades + self.pending.iter().map(|entry| entry.trades).sum::<u64>();
+    /// The least id that is retained once so many trades more are there; empty where all is.
+    fn minimum(&self, more: u64, retain: u64) -> String {
+        let mut trades = self.trades + more;
         let mut gone = None;
         for (last, part) in &self.parts {
             if trades - part < retain {
@@ -232,63 +280,96 @@ mod tests {
         streams
     }
 
-    fn push(streams: &mut Streams, offsets: std::ops::Range<i64>) {
+    fn push(streams: &mut Streams, offsets: std::ops::Range<i64>) -> Append {
         let price = Price::new(1.0).expect("a price");
         let trade = Trade { price, volume: Volume::ZERO, timestamp: 1, received_at: 0 };
         for offset in offsets {
             streams.push(0, 7, "A", Sequence::of_record(offset), &trade);
         }
-        streams.pack();
+        let nothing = Append { partition: 0, life: 1, entries: Vec::new() };
+        streams.pack().pop().unwrap_or(nothing)
     }
 
-    fn pending(streams: &Streams) -> Vec<(i64, i64, u64)> {
-        let entries = streams.partitions[&0].pending.iter();
+    fn overtaken(streams: &mut Streams, append: Append, end: i64) -> Append {
+        streams.overtaken(append, &fixed(Sequence::of_record(end))).expect("a place")
+    }
+
+    fn entries(append: &Append) -> Vec<(i64, i64, u64)> {
+        let entries = append.entries.iter();
         entries.map(|entry| (entry.first.offset, entry.last.offset, entry.trades)).collect()
     }
 
     #[test]
     fn an_entry_holds_4096_trades_at_most() {
         let mut streams = streams(1_000_000);
-        push(&mut streams, 0..5_000);
-        assert_eq!(pending(&streams), [(0, 4_095, 4_096), (4_096, 4_999, 904)]);
+        let append = push(&mut streams, 0..5_000);
+        assert_eq!(entries(&append), [(0, 4_095, 4_096), (4_096, 4_999, 904)]);
+        assert_eq!((append.entries(), append.trades()), (2, 5_000));
     }
 
     #[test]
     fn what_somebody_else_has_appended_is_left_out() {
         let mut streams = streams(1_000_000);
-        push(&mut streams, 0..5_000);
-        streams.overtaken(0, &fixed(Sequence::of_record(4_200))).expect("a place");
-        assert_eq!(pending(&streams), [(4_201, 4_999, 799)]);
+        let append = push(&mut streams, 0..5_000);
+        let append = overtaken(&mut streams, append, 4_200);
+        assert_eq!(entries(&append), [(4_201, 4_999, 799)]);
         assert_eq!(streams.partitions[&0].trades, 4_201, "they count all the same");
-        streams.appended(0);
+        streams.appended(&append);
         assert_eq!(streams.partitions[&0].trades, 5_000);
-        push(&mut streams, 4_000..5_001);
-        assert_eq!(pending(&streams), [(5_000, 5_000, 1)], "what is there is not sent again");
+        let append = push(&mut streams, 4_000..5_001);
+        assert_eq!(entries(&append), [(5_000, 5_000, 1)], "what is there is not sent again");
     }
 
     #[test]
     fn what_somebody_else_has_appended_ahead_counts_when_it_is_read() {
         let mut streams = streams(1_000_000);
-        push(&mut streams, 0..5_000);
-        streams.overtaken(0, &fixed(Sequence::of_record(8_999))).expect("a place");
-        assert_eq!(pending(&streams), []);
+        let append = push(&mut streams, 0..5_000);
+        let append = overtaken(&mut streams, append, 8_999);
+        assert!(append.is_empty());
         assert_eq!(streams.partitions[&0].trades, 5_000, "the rest was not read yet");
-        push(&mut streams, 4_000..9_001);
-        assert_eq!(pending(&streams), [(9_000, 9_000, 1)]);
-        assert_eq!(streams.partitions[&0].trades, 9_000, "each once");
+        let append = push(&mut streams, 4_000..9_001);
+        assert_eq!(entries(&append), [(9_000, 9_000, 1)]);
+        streams.appended(&append);
+        assert_eq!(streams.partitions[&0].trades, 9_001, "each once");
         push(&mut streams, 0..9_001);
-        assert_eq!(streams.partitions[&0].trades, 9_000);
+        assert_eq!(streams.partitions[&0].trades, 9_001);
+    }
+
+    #[test]
+    fn what_follows_may_be_packed_before_there_is_an_answer() {
+        let mut streams = streams(1_000_000);
+        let first = push(&mut streams, 0..5_000);
+        let second = push(&mut streams, 5_000..6_000);
+        let first = overtaken(&mut streams, first, 5_500);
+        assert!(first.is_empty());
+        // It is told of the same end, once it is sent.
+        let second = overtaken(&mut streams, second, 5_500);
+        assert_eq!(entries(&second), [(5_501, 5_999, 499)]);
+        streams.appended(&second);
+        assert_eq!(streams.partitions[&0].trades, 6_000, "each once");
+    }
+
+    #[test]
+    fn what_was_packed_for_a_stream_that_was_forgotten_is_none_of_its_next_life() {
+        let mut streams = streams(1_000_000);
+        let (first, second) = (push(&mut streams, 0..10), push(&mut streams, 10..20));
+        streams.forget(Some(&[0]));
+        streams.know(0, Streams::ending_at(Some(Sequence::of_record(19))));
+        streams.appended(&first);
+        assert!(overtaken(&mut streams, second, 15).is_empty());
+        let stream = &streams.partitions[&0];
+        assert_eq!((stream.end, stream.trades), (Some(Sequence::of_record(19)), 0));
     }
 
     #[test]
     fn a_stream_is_trimmed_to_what_is_retained() {
         let mut streams = streams(100);
         for from in (0..1_000).step_by(10) {
-            push(&mut streams, from..from + 10);
-            let minimum = streams.partitions[&0].minimum(100);
+            let append = push(&mut streams, from..from + 10);
+            let minimum = streams.partitions[&0].minimum(append.trades(), 100);
             let expected = if from < 100 { String::new() } else { format!("{}-2", from - 100 + 9) };
             assert_eq!(minimum, expected, "after {from}");
-            streams.appended(0);
+            streams.appended(&append);
             assert!(streams.partitions[&0].trades <= 100);
         }
     }

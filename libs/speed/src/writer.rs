@@ -1,8 +1,12 @@
+//! The processor's end of Redis.
+
+mod write;
+
 use std::collections::HashMap;
 
 use anyhow::Context;
 use market::{Place, Sequence, StateSpec, SymbolState, Trade};
-use redis::{Cmd, RedisError, RedisResult};
+use redis::{RedisError, RedisResult};
 use tracing::Instrument;
 
 use crate::address::Address;
@@ -15,11 +19,8 @@ use crate::streams::{Stream, Streams};
 use crate::symbol_text::SymbolText;
 use crate::{Unavailable, keys, span};
 
-/// One call keeps Redis from serving anyone else; past this many symbols it would be felt.
-const SYMBOLS_A_CALL: usize = 500;
-/// Of a call, keys included; about so many.
-const ARGS_A_SYMBOL: usize = 16;
-const BYTES_A_SYMBOL: usize = 1_536;
+pub use write::{Packed, Sent, SymbolWrite, Written};
+
 /// Symbols that are loaded at once: with their newest candles, and with all.
 const SYMBOLS_A_LOAD: usize = 200;
 const WHOLE_SYMBOLS_A_LOAD: usize = 8;
@@ -63,32 +64,6 @@ impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer").field("log", &self.log).finish_non_exhaustive()
     }
-}
-
-/// One symbol's state as of its last trade, to be written.
-#[derive(Debug)]
-pub struct SymbolWrite<'a> {
-    pub symbol: &'a str,
-    pub partition: i32,
-    /// As of which trade the state was when it was loaded or last written: Redis has as much, or
-    /// has lost it.
-    pub base: Option<Sequence>,
-    pub state: &'a mut SymbolState,
-}
-
-/// Which symbols of a call were refused, and where the streams end that somebody else has appended
-/// to.
-type Answer = (Vec<usize>, Vec<(usize, String)>);
-
-/// What became of a batch.
-#[derive(Debug, Default)]
-pub struct Written {
-    /// Indexes of the writes that were refused, because Redis has these symbols as of a newer
-    /// position, or that followed what somebody else had written: their states must be loaded anew.
-    pub refused: Vec<usize>,
-    /// Entries and trades that were appended to streams.
-    pub entries: u64,
-    pub trades: u64,
 }
 
 impl Writer {
@@ -280,7 +255,12 @@ impl Writer {
         }
     }
 
-    /// Adds a trade to what the next `write` appends to its partition's stream, in the order of the
+    /// Whether it is known how far the streams of these partitions go.
+    pub fn knows_streams(&self, partitions: impl IntoIterator<Item = i32>) -> bool {
+        partitions.into_iter().all(|partition| self.streams.is_known(partition))
+    }
+
+    /// Adds a trade to what the next `pack` takes for its partition's stream, in the order of the
     /// log; one that is there already is left out. `number` is the caller's for the symbol.
     #[inline]
     pub fn append(
@@ -300,26 +280,6 @@ impl Writer {
         self.streams.forget(partitions);
     }
 
-    /// Writes a batch in one pipeline, what was appended with it, and that its partitions were
-    /// followed up to `places`. In this order: symbols, streams, places; so a trade that is in a
-    /// stream is in its symbol, and what is before a place is everywhere.
-    ///
-    /// Errors: [`Unavailable`], also where Redis was rebuilt or has lost something meanwhile.
-    pub async fn write(
-        &mut self,
-        writes: &mut [SymbolWrite<'_>],
-        places: &[(i32, Place)],
-    ) -> anyhow::Result<Written> {
-        let mut written = Written::default();
-        let result = match &self.link {
-            Link::Single(_) => self.write_single(writes, places, &mut written).await,
-            Link::Cluster(_) => self.write_cluster(writes, places, &mut written).await,
-        };
-        result.map_err(|error| self.unavailable(&error))?;
-        self.told(places.iter().copied());
-        Ok(written)
-    }
-
     /// Redis has followed partitions up to there, as `places` of this writer has found: what has
     /// less from now on has lost something.
     pub fn told(&mut self, places: impl IntoIterator<Item = (i32, Place)>) {
@@ -329,150 +289,6 @@ impl Writer {
                 *told = place;
             }
         }
-    }
-
-    async fn write_single(
-        &mut self,
-        writes: &mut [SymbolWrite<'_>],
-        places: &[(i32, Place)],
-        written: &mut Written,
-    ) -> RedisResult<()> {
-        let last = (writes.len().saturating_sub(1)) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
-        let (first, mut writes) = writes.split_at_mut(last);
-        let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(some, &[], &[]).0);
-        let calls: Vec<Cmd> = calls.collect();
-        // Streams and places say that the symbols are there: not before all of them have answered.
-        for (number, (refused, _)) in self.answers(calls).await?.into_iter().enumerate() {
-            let start = number * SYMBOLS_A_CALL;
-            written.refused.extend(refused.into_iter().map(|index| start + index));
-        }
-        let mut streams = self.streams.pack();
-        loop {
-            let (call, appended) = self.call(writes, &streams, places);
-            writes = &mut [];
-            let mut overtaken = Vec::new();
-            for (refused, overlaps) in self.answers(vec![call]).await? {
-                written.refused.extend(refused.into_iter().map(|index| last + index));
-                overtaken.extend(overlaps);
-            }
-            for (index, partition) in streams.iter().enumerate() {
-                match overtaken.iter().find(|(at, _)| *at == index) {
-                    Some((_, end)) => self.overtaken(*partition, end)?,
-                    None => {
-                        self.streams.appended(*partition);
-                        written.entries += appended[index].0;
-                        written.trades += appended[index].1;
-                    }
-                }
-            }
-            if overtaken.is_empty() {
-                return Ok(());
-            }
-            streams = self.streams.pack();
-        }
-    }
-
-    async fn answers(&self, calls: Vec<Cmd>) -> RedisResult<Vec<Answer>> {
-        self.link.all(calls).instrument(span::of("FCALL")).await
-    }
-
-    /// A call of the function, and how many entries and trades it appends to each stream.
-    fn call(
-        &mut self,
-        writes: &mut [SymbolWrite<'_>],
-        streams: &[i32],
-        places: &[(i32, Place)],
-    ) -> (Cmd, Vec<(u64, u64)>) {
-        let mut call =
-            Cmd::with_capacity(writes.len() * ARGS_A_SYMBOL, writes.len() * BYTES_A_SYMBOL);
-        let symbols: usize = writes.iter().map(SymbolText::key_count).sum();
-        let keys = 1 + symbols + 2 * streams.len();
-        call.arg("FCALL").arg("gostocks_write_5").arg(keys).arg(keys::log(&self.log.topic));
-        for write in writes.iter() {
-            SymbolText::keys(&self.state, write, &mut call);
-        }
-        for partition in streams {
-            call.arg(&self.streams.keys(*partition));
-        }
-        call.arg(self.log.id.as_str()).arg(writes.len());
-        call.arg(streams.len()).arg(places.len());
-        for write in writes {
-            self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
-        }
-        let appended =
-            streams.iter().map(|partition| self.streams.arguments(*partition, &mut call));
-        let appended = appended.collect();
-        self.place_arguments(places, &mut call);
-        (call, appended)
-    }
-
-    fn place_arguments(&self, places: &[(i32, Place)], call: &mut Cmd) {
-        for (partition, place) in places {
-            let told = self.places.get(partition).copied().map(log::encode_place);
-            call.arg(log::place_field(*partition)).arg(log::encode_place(*place));
-            call.arg(told.unwrap_or_default());
-        }
-    }
-
-    fn overtaken(&mut self, partition: i32, end: &str) -> RedisResult<()> {
-        self.streams.overtaken(partition, end).ok_or_else(|| {
-            let text = "the end of a stream is not what GoStocks writes";
-            RedisError::from((redis::ErrorKind::UnexpectedReturnType, text))
-        })
-    }
-
-    async fn write_cluster(
-        &mut self,
-        writes: &mut [SymbolWrite<'_>],
-        places: &[(i32, Place)],
-        written: &mut Written,
-    ) -> RedisResult<()> {
-        let mut calls = Vec::with_capacity(writes.len());
-        for write in writes.iter_mut() {
-            let mut call = Cmd::new();
-            call.arg("FCALL").arg("gostocks_symbol_5").arg(SymbolText::key_count(write));
-            SymbolText::keys(&self.state, write, &mut call);
-            self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
-            calls.push(call);
-        }
-        let accepted = self.link.all::<bool>(calls).instrument(span::of("FCALL")).await?;
-        let refused = accepted.iter().enumerate().filter(|(_, accepted)| !**accepted);
-        written.refused.extend(refused.map(|(index, _)| index));
-        let mut streams = self.streams.pack();
-        while !streams.is_empty() {
-            let mut calls = Vec::new();
-            let mut appended = Vec::new();
-            for partition in &streams {
-                let mut call = Cmd::new();
-                call.arg("FCALL").arg("gostocks_stream_5").arg(2);
-                call.arg(&self.streams.keys(*partition)).arg(self.log.id.as_str());
-                appended.push(self.streams.arguments(*partition, &mut call));
-                calls.push(call);
-            }
-            let ends: Vec<String> = self.link.all(calls).instrument(span::of("FCALL")).await?;
-            for ((partition, end), (entries, trades)) in streams.iter().zip(ends).zip(appended) {
-                if end.is_empty() {
-                    self.streams.appended(*partition);
-                    written.entries += entries;
-                    written.trades += trades;
-                } else {
-                    self.overtaken(*partition, &end)?;
-                }
-            }
-            streams = self.streams.pack();
-        }
-        let log = keys::log(&self.log.topic);
-        let log = ("gostocks_places_5", log.as_str());
-        let marks = self.marks.iter().map(|mark| ("gostocks_mark_5", mark.as_str()));
-        let calls = [log].into_iter().chain(marks).map(|(function, key)| {
-            let mut call = Cmd::new();
-            call.arg("FCALL").arg(function).arg(1).arg(key);
-            call.arg(self.log.id.as_str()).arg(places.len());
-            self.place_arguments(places, &mut call);
-            call
-        });
-        self.link.all::<()>(calls.collect()).instrument(span::of("FCALL")).await?;
-        Ok(())
     }
 
     /// Forgets everything that Redis holds of the topic, and follows it from its start under a

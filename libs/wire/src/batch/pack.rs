@@ -4,6 +4,10 @@ use rkyv::rancor;
 
 use super::{Image, MAX_TRADES_PER_BATCH, VERSION};
 
+/// About what an encoded batch takes: for each trade, and once.
+const TRADE_BYTES: usize = 42;
+const IMAGE_BYTES: usize = 512;
+
 /// Gathers trades of one partition, in the order of the log, and encodes them.
 ///
 /// Holds nothing from one batch to the next but the room it took.
@@ -96,6 +100,7 @@ impl Packer {
     pub fn encode(&mut self, bytes: &mut Vec<u8>) {
         assert!(!self.is_empty(), "a batch holds at least one trade");
         bytes.clear();
+        bytes.reserve(self.len() * TRADE_BYTES + self.image.names.len() * 2 + IMAGE_BYTES);
         let Ok(mut written) = to_bytes_in::<_, rancor::Panic>(&self.image, std::mem::take(bytes));
         written.push(VERSION);
         *bytes = written;

@@ -1,0 +1,327 @@
+//! A batch on its way to Redis.
+//!
+//! ```text
+//!  append, append, … ──pack──▶ Packed ──send──▶ Sent ──settle──▶ Written
+//! ```
+//! While one batch is sent the next may be packed, but not sent: each says what Redis has by the
+//! one before.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use futures::future::{MaybeDone, maybe_done};
+use market::{Place, Sequence, SymbolState};
+use redis::{Cmd, RedisError, RedisResult};
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use super::Writer;
+use crate::link::Link;
+use crate::streams::Append;
+use crate::symbol_text::SymbolText;
+use crate::{keys, log, span};
+
+/// One call keeps Redis from serving anyone else; past this many symbols it would be felt.
+const SYMBOLS_A_CALL: usize = 500;
+/// Of a call, keys included; about so many.
+const ARGS_A_SYMBOL: usize = 16;
+const BYTES_A_SYMBOL: usize = 1_536;
+const ARGS_AN_ENTRY: usize = 5;
+const BYTES_AN_ENTRY: usize = 128;
+
+/// One symbol's state as of its last trade, to be written.
+#[derive(Debug)]
+pub struct SymbolWrite<'a> {
+    pub symbol: &'a str,
+    pub partition: i32,
+    /// As of which trade the state was when it was loaded or last written: Redis has as much, or
+    /// has lost it.
+    pub base: Option<Sequence>,
+    pub state: &'a mut SymbolState,
+}
+
+/// What is to be appended to the partitions' streams.
+#[derive(Debug)]
+pub struct Packed(Vec<Append>);
+
+/// A batch that Redis was told of.
+#[derive(Debug)]
+pub struct Sent {
+    way: Way,
+    places: Vec<(i32, Place)>,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// To a single Redis.
+    Called { appends: Vec<Append>, answered: MaybeDone<JoinHandle<Answered>> },
+    /// To a cluster, where it has arrived.
+    Done(Written),
+}
+
+/// What the calls were answered, in their order, and when the last of them was; that one has the
+/// streams.
+type Answered = RedisResult<(Vec<Answer>, Instant)>;
+
+/// Which symbols of a call were refused, and where the streams end that somebody else has appended
+/// to.
+type Answer = (Vec<usize>, Vec<(usize, String)>);
+
+/// What became of a batch.
+#[derive(Debug)]
+pub struct Written {
+    /// Indexes of the writes that were refused, because Redis has these symbols as of a newer
+    /// position, or that followed what somebody else had written: their states must be loaded anew.
+    pub refused: Vec<usize>,
+    /// Entries and trades that were appended to streams.
+    pub entries: u64,
+    pub trades: u64,
+    /// Since when all of it is there.
+    pub at: Instant,
+}
+
+impl Written {
+    fn now() -> Self {
+        Self { refused: Vec::new(), entries: 0, trades: 0, at: Instant::now() }
+    }
+
+    fn count(&mut self, append: &Append) {
+        self.entries += append.entries();
+        self.trades += append.trades();
+    }
+}
+
+impl Sent {
+    /// Returns once there is an answer. May be dropped and called again at any time.
+    pub async fn answered(&mut self) {
+        if let Way::Called { answered, .. } = &mut self.way {
+            Pin::new(answered).await;
+        }
+    }
+}
+
+impl Writer {
+    /// Writes a batch with what was appended: `pack`, `send` and `settle` in one.
+    ///
+    /// Errors: as of `settle`.
+    pub async fn write(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        places: &[(i32, Place)],
+    ) -> anyhow::Result<Written> {
+        let packed = self.pack();
+        let sent = self.send(writes, packed, places).await?;
+        self.settle(sent).await
+    }
+
+    /// Takes what was appended since the last time, to be sent.
+    pub fn pack(&mut self) -> Packed {
+        Packed(self.streams.pack())
+    }
+
+    /// Sends a batch in one pipeline, what was appended with it, and that its partitions were
+    /// followed up to `places`. In this order: symbols, streams, places; so a trade that is in a
+    /// stream is in its symbol, and what is before a place is everywhere.
+    ///
+    /// The batch before it has been settled. On a cluster it has arrived when this returns.
+    ///
+    /// Errors: as of `settle`.
+    pub async fn send(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        packed: Packed,
+        places: &[(i32, Place)],
+    ) -> anyhow::Result<Sent> {
+        let Packed(appends) = packed;
+        let way = match &self.link {
+            Link::Single(_) => self.call_single(writes, appends, places),
+            Link::Cluster(_) => {
+                let written = self.write_cluster(writes, appends, places).await;
+                Way::Done(written.map_err(|error| self.unavailable(&error))?)
+            }
+        };
+        Ok(Sent { way, places: places.to_vec() })
+    }
+
+    /// Waits until a batch is in Redis.
+    ///
+    /// Errors: [`crate::Unavailable`], also where Redis was rebuilt or has lost something meanwhile.
+    pub async fn settle(&mut self, sent: Sent) -> anyhow::Result<Written> {
+        let Sent { way, places } = sent;
+        let written = match way {
+            Way::Done(written) => Ok(written),
+            Way::Called { appends, answered } => {
+                self.settle_single(appends, answered, &places).await
+            }
+        };
+        let written = written.map_err(|error| self.unavailable(&error))?;
+        self.told(places);
+        Ok(written)
+    }
+
+    fn call_single(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        appends: Vec<Append>,
+        places: &[(i32, Place)],
+    ) -> Way {
+        let last = (writes.len().saturating_sub(1)) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
+        let (first, writes) = writes.split_at_mut(last);
+        let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(some, &[], &[]));
+        let calls: Vec<Cmd> = calls.collect();
+        let last = self.call(writes, &appends, places);
+        let link = self.link.clone();
+        let calling = async move {
+            // Streams and places say that the symbols are there: not before all have answered.
+            let mut answers = link.all::<Answer>(calls).await?;
+            answers.extend(link.all(vec![last]).await?);
+            Ok((answers, Instant::now()))
+        };
+        let calling = tokio::spawn(calling.instrument(span::of("FCALL")));
+        Way::Called { appends, answered: maybe_done(calling) }
+    }
+
+    async fn settle_single(
+        &mut self,
+        mut appends: Vec<Append>,
+        mut answered: MaybeDone<JoinHandle<Answered>>,
+        places: &[(i32, Place)],
+    ) -> RedisResult<Written> {
+        Pin::new(&mut answered).await;
+        let answered = Pin::new(&mut answered).take_output();
+        let (answers, at) = answered
+            .and_then(Result::ok)
+            .ok_or_else(|| unexpected("a call was given up before it had an answer"))??;
+        let mut written = Written { at, ..Written::now() };
+        let mut overtaken = Vec::new();
+        for (call, (refused, overlaps)) in answers.into_iter().enumerate() {
+            let first = call * SYMBOLS_A_CALL;
+            written.refused.extend(refused.into_iter().map(|index| first + index));
+            overtaken = overlaps;
+        }
+        loop {
+            let mut again = Vec::new();
+            for (index, append) in appends.into_iter().enumerate() {
+                match overtaken.iter().find(|(at, _)| *at == index) {
+                    Some((_, end)) => again.push(self.overtaken(append, end)?),
+                    None => {
+                        self.streams.appended(&append);
+                        written.count(&append);
+                    }
+                }
+            }
+            if overtaken.is_empty() {
+                return Ok(written);
+            }
+            again.retain(|append| !append.is_empty());
+            let call = self.call(&mut [], &again, places);
+            let answers = self.link.all::<Answer>(vec![call]).instrument(span::of("FCALL"));
+            overtaken = answers.await?.into_iter().flat_map(|(_, overlaps)| overlaps).collect();
+            appends = again;
+            written.at = Instant::now();
+        }
+    }
+
+    /// A call of the function.
+    fn call(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        appends: &[Append],
+        places: &[(i32, Place)],
+    ) -> Cmd {
+        let entries: usize = appends.iter().map(|append| append.entries() as usize).sum();
+        let bytes: usize = appends.iter().map(Append::bytes).sum();
+        let mut call = Cmd::with_capacity(
+            writes.len() * ARGS_A_SYMBOL + entries * ARGS_AN_ENTRY,
+            writes.len() * BYTES_A_SYMBOL + entries * BYTES_AN_ENTRY + bytes,
+        );
+        let symbols: usize = writes.iter().map(SymbolText::key_count).sum();
+        let keys = 1 + symbols + 2 * appends.len();
+        call.arg("FCALL").arg("gostocks_write_5").arg(keys).arg(keys::log(&self.log.topic));
+        for write in writes.iter() {
+            SymbolText::keys(&self.state, write, &mut call);
+        }
+        for append in appends {
+            call.arg(&self.streams.keys(append.partition));
+        }
+        call.arg(self.log.id.as_str()).arg(writes.len());
+        call.arg(appends.len()).arg(places.len());
+        for write in writes {
+            self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
+        }
+        appends.iter().for_each(|append| self.streams.arguments(append, &mut call));
+        self.place_arguments(places, &mut call);
+        call
+    }
+
+    fn place_arguments(&self, places: &[(i32, Place)], call: &mut Cmd) {
+        for (partition, place) in places {
+            let told = self.places.get(partition).copied().map(log::encode_place);
+            call.arg(log::place_field(*partition)).arg(log::encode_place(*place));
+            call.arg(told.unwrap_or_default());
+        }
+    }
+
+    fn overtaken(&mut self, append: Append, end: &str) -> RedisResult<Append> {
+        let no_place = || unexpected("the end of a stream is not what GoStocks writes");
+        self.streams.overtaken(append, end).ok_or_else(no_place)
+    }
+
+    async fn write_cluster(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        mut appends: Vec<Append>,
+        places: &[(i32, Place)],
+    ) -> RedisResult<Written> {
+        let mut written = Written::now();
+        let mut calls = Vec::with_capacity(writes.len());
+        for write in writes.iter_mut() {
+            let mut call = Cmd::with_capacity(ARGS_A_SYMBOL, BYTES_A_SYMBOL);
+            call.arg("FCALL").arg("gostocks_symbol_5").arg(SymbolText::key_count(write));
+            SymbolText::keys(&self.state, write, &mut call);
+            self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
+            calls.push(call);
+        }
+        let accepted = self.link.all::<bool>(calls).instrument(span::of("FCALL")).await?;
+        let refused = accepted.iter().enumerate().filter(|(_, accepted)| !**accepted);
+        written.refused.extend(refused.map(|(index, _)| index));
+        while !appends.is_empty() {
+            let calls = appends.iter().map(|append| {
+                let mut call = Cmd::with_capacity(16, append.bytes());
+                call.arg("FCALL").arg("gostocks_stream_5").arg(2);
+                call.arg(&self.streams.keys(append.partition)).arg(self.log.id.as_str());
+                self.streams.arguments(append, &mut call);
+                call
+            });
+            let calls = self.link.all(calls.collect());
+            let ends: Vec<String> = calls.instrument(span::of("FCALL")).await?;
+            let mut again = Vec::new();
+            for (append, end) in appends.into_iter().zip(ends) {
+                if end.is_empty() {
+                    self.streams.appended(&append);
+                    written.count(&append);
+                } else {
+                    again.push(self.overtaken(append, &end)?);
+                }
+            }
+            again.retain(|append| !append.is_empty());
+            appends = again;
+        }
+        let log = keys::log(&self.log.topic);
+        let log = ("gostocks_places_5", log.as_str());
+        let marks = self.marks.iter().map(|mark| ("gostocks_mark_5", mark.as_str()));
+        let calls = [log].into_iter().chain(marks).map(|(function, key)| {
+            let mut call = Cmd::new();
+            call.arg("FCALL").arg(function).arg(1).arg(key);
+            call.arg(self.log.id.as_str()).arg(places.len());
+            self.place_arguments(places, &mut call);
+            call
+        });
+        self.link.all::<()>(calls.collect()).instrument(span::of("FCALL")).await?;
+        Ok(Written { at: Instant::now(), ..written })
+    }
+}
+
+fn unexpected(text: &'static str) -> RedisError {
+    RedisError::from((redis::ErrorKind::UnexpectedReturnType, text))
+}
