@@ -7,7 +7,7 @@ use crate::log::{self, Log, LogId};
 use crate::{Unavailable, keys};
 
 /// Of the keys and of what stands in them. A Redis that was filled under another one is rebuilt.
-const LAYOUT: &str = "4";
+const LAYOUT: &str = "5";
 /// Stands before the log id while a rebuild deletes what was held.
 const REBUILDING: &str = "rebuilding:";
 

@@ -221,7 +221,7 @@ impl Entry {
 impl Stream {
     #[inline]
     fn push(&mut self, number: u32, symbol: &str, sequence: Sequence, trade: &Trade) {
-        if !self.packer.has_room(sequence) {
+        if !self.packer.has_room(sequence, trade) {
             self.pack();
         }
         self.packer.push(number, symbol, sequence, trade);
