@@ -108,7 +108,6 @@ impl Applier {
         self.fold(batch);
         self.append(writer, batch).await?;
         let packed = writer.pack();
-        let counts = Counts::of(batch);
         if self.is_under_way() {
             before = self.settle(writer).await?;
             // Of what was refused.
@@ -118,7 +117,7 @@ impl Applier {
             }
         }
         self.bury(batch).await?;
-        self.send(writer, batch, packed, counts).await?;
+        self.send(writer, batch, packed).await?;
         self.states.put_back(&mut self.touched);
         self.warm_batches += 1;
         self.warm_trades += batch.trades.len();
@@ -265,7 +264,6 @@ impl Applier {
         writer: &mut Writer,
         batch: &Batch,
         packed: Packed,
-        counts: Counts,
     ) -> anyhow::Result<()> {
         let (states, touched) = (&self.states, &mut self.touched);
         // What only repeats the past is in Redis already.
@@ -285,7 +283,7 @@ impl Applier {
         let places: Places = batch.places.iter().map(|(partition, at)| (*partition, *at)).collect();
         let began = Instant::now();
         let sent = writer.send(&mut writes, packed, &places).await?;
-        let _span = Span::current();
+        let (counts, _span) = (Counts::of(batch), Span::current());
         self.under_way = Some(UnderWay { sent, written, places, counts, began, _span });
         Ok(())
     }

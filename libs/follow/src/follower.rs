@@ -271,12 +271,7 @@ impl<E: Effect> Follower<E> {
     async fn apply(&mut self, consumer: &Consumer, at_once: bool) -> anyhow::Result<bool> {
         let span = match self.under_way.take() {
             Some(span) => span,
-            None if !at_once
-                && self.effect.is_busy()
-                && self.gathering.trades() < WORTH_BEGINNING =>
-            {
-                return Ok(false);
-            }
+            None if !at_once && !self.is_wanted() => return Ok(false),
             None => match self.take() {
                 Some(span) => span,
                 None => return Ok(false),
@@ -295,6 +290,11 @@ impl<E: Effect> Follower<E> {
         }
         self.batch.clear();
         Ok(true)
+    }
+
+    /// Whether there is something that is worth taking now. If not, it is waited for.
+    fn is_wanted(&self) -> bool {
+        self.gathering.want(if self.effect.is_busy() { WORTH_BEGINNING } else { 0 })
     }
 
     /// Takes what has gathered, if anything has. Returns the span of its way.

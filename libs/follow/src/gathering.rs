@@ -158,6 +158,8 @@ struct Shared {
     strange: bool,
     /// The symbols are numbered anew since the last batch was taken.
     anew: bool,
+    /// With so many trades the writer wants to be woken; 0 for any record.
+    wanted: usize,
 }
 
 impl Gathering {
@@ -174,6 +176,7 @@ impl Gathering {
             closed: false,
             strange: false,
             anew: false,
+            wanted: 0,
         };
         Self {
             shared: Mutex::new(shared),
@@ -244,7 +247,7 @@ impl Gathering {
         let begun = Instant::now();
         let mut shared = self.lock();
         shared.batch.end_burst(now);
-        if !shared.batch.is_empty() || !shared.events.is_empty() {
+        if shared.is_wanted(self.bound) {
             self.arrived.notify_one();
         }
         while !shared.closed
@@ -268,7 +271,7 @@ impl Gathering {
 
     // The writer's side.
 
-    /// Returns when something may have arrived.
+    /// Returns when something may have arrived that is wanted.
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
@@ -281,9 +284,12 @@ impl Gathering {
         !self.lock().events.is_empty()
     }
 
-    /// How many trades have gathered.
-    pub(crate) fn trades(&self) -> usize {
-        self.lock().batch.trades.len()
+    /// From now on `arrived` returns for an event, or so many trades; with 0 for any record. Whether
+    /// they are there already.
+    pub(crate) fn want(&self, trades: usize) -> bool {
+        let mut shared = self.lock();
+        shared.wanted = trades;
+        shared.is_wanted(self.bound)
     }
 
     /// An event that could not be heeded now: it comes first again.
@@ -352,6 +358,13 @@ impl Gathering {
 }
 
 impl Shared {
+    /// Whether the writer wants to be woken.
+    fn is_wanted(&self, bound: usize) -> bool {
+        let Self { batch, events, wanted, .. } = self;
+        let is_enough = batch.trades.len() >= *wanted || batch.is_full(bound);
+        !batch.is_empty() && is_enough || !events.is_empty()
+    }
+
     fn let_go(&mut self, partitions: &[i32]) {
         for partition in partitions {
             self.next.remove(partition);

@@ -190,3 +190,22 @@ fn a_record_that_fails_later_is_noticed_while_the_feed_is_silent() {
     assert_eq!(outcome.expect_err("failed").reason, "it is full");
     drop(sender);
 }
+
+#[test]
+fn the_records_of_a_fast_feed_are_let_to_become_fuller() {
+    let symbols: Vec<String> = (0..100).map(|number| format!("S{number}")).collect();
+    // One round takes so many frames, unless its records are worth filling.
+    let frames = FRAMES_PER_ROUND + 76;
+    for (trades, rounds) in [(1, 2), (2, 1)] {
+        let of = |symbol: &String| frame(&vec![(symbol.as_str(), "1"); trades]);
+        let frames: Vec<String> = symbols.iter().cycle().take(frames).map(of).collect();
+        let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+        let log = Kept::default();
+        encode(&frames, 1_000, &log).expect("nothing is lost");
+        let records = log.records.into_inner();
+        let kept: usize = records.iter().map(|(_, trades)| trades.len()).sum();
+        assert_eq!(kept, frames.len() * trades);
+        let expected = if rounds == 1 { symbols.len() } else { symbols.len() + 76 };
+        assert_eq!(records.len(), expected, "{trades} a frame");
+    }
+}

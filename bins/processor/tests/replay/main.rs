@@ -10,6 +10,9 @@ use testkit::{Exit, eventually, redis};
 
 use crate::rig::{PATIENCE, Rig};
 
+/// A batch is full at once, so that the next one is folded while Redis works on it.
+const SMALL: &[(&str, &str)] = &[("BATCH_TRADES", "100")];
+
 /// 2021-01-08 00:00 UTC.
 const BEGIN: i64 = 1_610_064_000_000;
 
@@ -34,12 +37,12 @@ fn replays_and_two_writers_at_once_change_nothing() {
     let mut rig = Rig::new("twice", redis.address());
     rig.trade(2_000);
     // Two groups: both read every partition, and race each other for every symbol.
-    let (_one, _two) = (rig.processor_of("one", &[]), rig.processor_of("two", &[]));
+    let (_one, _two) = (rig.processor_of("one", SMALL), rig.processor_of("two", &[]));
     for _ in 0..5 {
         rig.trade(400);
     }
     rig.check("two writers at once");
-    let third = rig.processor_of("three", &[]);
+    let third = rig.processor_of("three", SMALL);
     eventually(PATIENCE, "the third has read it all", || {
         third.metric("gostocks_records_consumed_total") >= 4_000.0
     });
@@ -51,7 +54,7 @@ fn a_killed_processor_loses_nothing() {
     let redis = redis();
     let mut rig = Rig::new("killed", redis.address());
     for round in 0..4 {
-        let mut processor = rig.processor();
+        let mut processor = rig.processor_of("processor-group", SMALL);
         processor.wait_ready();
         rig.trade(1_500);
         if round % 2 == 0 {
@@ -69,7 +72,7 @@ fn a_killed_processor_loses_nothing() {
 fn a_killed_redis_loses_nothing() {
     let mut redis = redis();
     let mut rig = Rig::new("redis", redis.address());
-    let mut processor = rig.processor();
+    let mut processor = rig.processor_of("processor-group", SMALL);
     for _ in 0..3 {
         rig.trade(1_000);
         redis.kill9();
@@ -94,7 +97,7 @@ fn everything_at_once_leaves_what_the_log_says() {
     // Two groups race each other from the start of the topic; one is killed in the middle, and
     // Redis is too.
     let mut one = rig.processor_of("one", &[]);
-    let mut two = rig.processor_of("two", &[]);
+    let mut two = rig.processor_of("two", SMALL);
     for round in 0..6 {
         rig.trade(500);
         match round {
@@ -109,7 +112,7 @@ fn everything_at_once_leaves_what_the_log_says() {
     }
     rig.check("two at once, one killed, Redis restarted");
     // Read from the start again, twice, while the others go on.
-    let again = ["three", "four"].map(|group| rig.processor_of(group, &[]));
+    let again = ["three", "four"].map(|group| rig.processor_of(group, SMALL));
     rig.trade(500);
     let records = rig.kafka.records(&rig.topic).len() as f64;
     for processor in &again {
