@@ -26,7 +26,10 @@ const BEHIND: usize = 200;
 /// since what a trade costs from here on is its share of a record.
 const FAST_ROUND: usize = 2_048;
 const FULL_RECORD: usize = 32;
-/// What is behind may be one partition alone: the others' trades wait no longer than this.
+/// But not if for so many looks nothing has come.
+const QUIET_LOOKS: usize = 4;
+/// What is behind may be one partition alone: the others' trades wait no longer than this, nor do
+/// those of a fast feed.
 const GATHER_AT_MOST: Duration = Duration::from_millis(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Frames that are taken between two looks at it.
@@ -77,12 +80,15 @@ impl Log for Producer {
 }
 
 /// Turns frames into records: whatever is queued when it is free becomes one record a symbol, and
-/// what arrives while the log is behind.
+/// what arrives while the log is behind, or the feed so fast that its records are worth filling.
 pub(crate) struct Encoder {
     decoder: FrameDecoder,
     gatherer: Gatherer,
     /// Otherwise no record gets fuller.
     gathers: bool,
+    gathers_at_most: Duration,
+    /// So many trades are enough for a record.
+    full_record: usize,
     repeats: Repeats,
     meters: Meters,
     occasionally: Occasionally,
@@ -94,6 +100,8 @@ impl Encoder {
             decoder: FrameDecoder::new(),
             gatherer: Gatherer::new(ticks_per_record),
             gathers: ticks_per_record > 1,
+            gathers_at_most: GATHER_AT_MOST,
+            full_record: FULL_RECORD.min(ticks_per_record),
             repeats: Repeats::new(),
             meters: Meters::new(),
             occasionally: Occasionally::default(),
@@ -150,14 +158,14 @@ impl Encoder {
         frames: &mut mpsc::Receiver<Received>,
         log: &impl Log,
     ) -> Result<(), DeliveryFailed> {
-        let (begun, mut wait) = (Instant::now(), Duration::ZERO);
+        let (begun, mut wait, mut quiet) = (Instant::now(), Duration::ZERO, 0);
         while !self.gatherer.is_empty()
             && !self.gatherer.is_full()
-            && begun.elapsed() < GATHER_AT_MOST
+            && begun.elapsed() < self.gathers_at_most
         {
             let is_behind = log.has_on_its_way(BEHIND.max(self.gatherer.records() / 2), wait);
             if !is_behind {
-                if !self.is_worth_filling() {
+                if !self.is_worth_filling() || quiet == QUIET_LOOKS {
                     break;
                 }
                 if !wait.is_zero() {
@@ -167,6 +175,7 @@ impl Encoder {
             if let Some(failure) = log.failure() {
                 return Err(failure);
             }
+            let before = self.gatherer.trades();
             for _ in 0..FRAMES_PER_LOOK {
                 if self.gatherer.is_full() {
                     break;
@@ -177,6 +186,7 @@ impl Encoder {
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
             }
+            quiet = if self.gatherer.trades() == before { quiet + 1 } else { 0 };
             wait = if frames.is_empty() { LOOK_AGAIN } else { Duration::ZERO };
         }
         Ok(())
@@ -184,7 +194,7 @@ impl Encoder {
 
     fn is_worth_filling(&self) -> bool {
         let trades = self.gatherer.trades();
-        trades >= FAST_ROUND && trades < FULL_RECORD * self.gatherer.records()
+        trades >= FAST_ROUND && trades < self.full_record * self.gatherer.records()
     }
 
     /// Gathers the trades of one frame.

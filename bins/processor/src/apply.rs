@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use broker::DeadLetters;
-use follow::{Batch, Known, Places, now};
+use follow::{Batch, Known, Places, fail_span, now};
 use market::SymbolState;
 use service::catalogue;
 use speed::{Packed, Sent, SymbolWrite, Writer};
@@ -38,11 +38,10 @@ struct UnderWay {
     sent: Sent,
     /// The symbols' numbers, in the order of the writes; none where they have a new meaning.
     written: Vec<u32>,
-    places: Places,
     counts: Counts,
     began: Instant,
     /// The batch's, which lasts as long.
-    _span: Span,
+    span: Span,
 }
 
 impl Applier {
@@ -132,15 +131,15 @@ impl Applier {
     /// Once it returns, what was sent is in Redis. Returns how far that is.
     pub(crate) async fn settle(&mut self, writer: &mut Writer) -> anyhow::Result<Places> {
         let Some(under_way) = self.under_way.take() else { return Ok(Places::new()) };
-        let UnderWay { sent, written, places, counts, began, .. } = under_way;
-        let done = writer.settle(sent).await?;
+        let UnderWay { sent, written, counts, began, span } = under_way;
+        let done = writer.settle(sent).await.inspect_err(|error| fail_span(&span, error))?;
         self.meters.write_seconds.record((done.at - began).as_secs_f64());
         self.meters.refused.increment(done.refused.len() as u64);
         self.meters.stream_entries.increment(done.entries);
         self.meters.stream_trades.increment(done.trades);
-        self.meters.count(counts, now() - done.at.elapsed().as_nanos() as u64);
+        self.meters.count(counts, now().saturating_sub(done.at.elapsed().as_nanos() as u64));
         // Another writer is ahead: what it wrote is the truth, to be loaded when next needed.
-        for number in done.refused.into_iter().filter_map(|index| written.get(index)) {
+        for number in done.refused.iter().filter_map(|index| written.get(*index)) {
             self.states.drop(*number);
             let place = self.places.get(*number as usize).map_or(0, |place| *place as usize);
             if let Some(touched) = self.touched.get_mut(place)
@@ -149,7 +148,7 @@ impl Applier {
                 *touched = Touched::new(*number, None);
             }
         }
-        Ok(places)
+        Ok(done.places)
     }
 
     /// Whether a batch that is about to be folded needs something that Redis has.
@@ -283,8 +282,8 @@ impl Applier {
         let places: Places = batch.places.iter().map(|(partition, at)| (*partition, *at)).collect();
         let began = Instant::now();
         let sent = writer.send(&mut writes, packed, &places).await?;
-        let (counts, _span) = (Counts::of(batch), Span::current());
-        self.under_way = Some(UnderWay { sent, written, places, counts, began, _span });
+        let (counts, span) = (Counts::of(batch), Span::current());
+        self.under_way = Some(UnderWay { sent, written, counts, began, span });
         Ok(())
     }
 }

@@ -40,7 +40,8 @@ pub(crate) fn of(batch: &Batch, topic: &str) -> Span {
     span
 }
 
-pub(crate) fn fail(span: &Span, error: &anyhow::Error) {
+/// Says in a batch's span why it had no effect.
+pub fn fail(span: &Span, error: &anyhow::Error) {
     span.record("otel.status_code", "ERROR");
     span.record("otel.status_description", format_args!("{error:#}"));
 }

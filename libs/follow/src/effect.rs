@@ -70,7 +70,8 @@ pub trait Effect: Send + 'static {
         false
     }
 
-    /// Returns when the effect has something of its own to do, and at least once a second or so.
+    /// Returns when the effect has something of its own to do, and at least once a second or so
+    /// unless it is busy.
     /// May be dropped and called again at any time.
     fn wait(&mut self) -> impl Future<Output = ()> + Send;
 

@@ -256,11 +256,15 @@ impl<E: Effect> Follower<E> {
                     return recoverable(error);
                 }
                 let Some(event) = event else { break };
+                if finished {
+                    let ended = self.end(consumer).await;
+                    return ended.map(|()| End::Finished).or_else(|error| {
+                        self.gathering.put_back(event);
+                        recoverable(error)
+                    });
+                }
                 if let Err(error) = self.heed(event, consumer).await {
                     return recoverable(error);
-                }
-                if finished {
-                    return Ok(End::Finished);
                 }
             }
         }
@@ -279,8 +283,8 @@ impl<E: Effect> Follower<E> {
         };
         let done = self.effect.apply(&self.batch).instrument(span.clone()).await;
         let done = done.inspect_err(|error| batch_span::fail(&span, error))?;
-        self.applied = true;
         let Some(done) = done else {
+            self.applied = true;
             self.under_way = Some(span);
             return Ok(true);
         };
@@ -311,7 +315,8 @@ impl<E: Effect> Follower<E> {
     }
 
     /// Notes how far the effect has come, and how far the group's offsets may go.
-    fn note(&self, consumer: &Consumer, progress: &Progress) {
+    fn note(&mut self, consumer: &Consumer, progress: &Progress) {
+        self.applied |= !progress.effected.is_empty();
         let ours = |(partition, at): &(i32, Place)| {
             self.started.contains(partition).then_some((*partition, at.offset + 1))
         };
@@ -442,11 +447,16 @@ impl<E: Effect> Follower<E> {
         Ok((starts, remembered))
     }
 
-    /// Commits, and leaves the group, so that others need not wait for the session to end.
-    async fn close(&mut self, consumer: Arc<Consumer>) -> anyhow::Result<()> {
+    /// Has what was read have its effect for good.
+    async fn end(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let started: Vec<i32> = self.started.iter().copied().collect();
         let done = self.effect.end(&started).await?;
-        self.note(&consumer, &done);
+        self.note(consumer, &done);
+        Ok(())
+    }
+
+    /// Commits, and leaves the group, so that others need not wait for the session to end.
+    async fn close(&mut self, consumer: Arc<Consumer>) -> anyhow::Result<()> {
         let assigned: Vec<i32> = self.assigned.iter().copied().collect();
         let closing = move || {
             consumer.commit()?;

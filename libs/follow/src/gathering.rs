@@ -439,6 +439,9 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use market::{Price, Volume};
 
     use super::*;
@@ -482,6 +485,37 @@ mod tests {
         gathering.rest(30, Duration::ZERO);
         gathering.take(&mut batch, 40, |_, _| {});
         assert_eq!(batch.bursts, [(1, 30)]);
+    }
+
+    #[test]
+    fn whoever_wants_many_trades_is_woken_by_them_or_an_event() {
+        let gathering = Gathering::new(1_000, 2);
+        gathering.expect(&[0], &[]);
+        let read = |offset| {
+            gathering.lock().read(0, offset);
+            gathering.rest(10, Duration::ZERO);
+        };
+        let is_woken = || {
+            let mut context = Context::from_waker(Waker::noop());
+            pin!(gathering.arrived()).poll(&mut context).is_ready()
+        };
+        assert!(!gathering.want(2));
+        read(1);
+        assert!(!is_woken(), "one is too few");
+        assert!(gathering.want(0), "it is there");
+        assert!(!gathering.want(2));
+        read(2);
+        assert!(is_woken() && gathering.want(2));
+        assert!(!gathering.want(3));
+        gathering.tell(Event::Finished);
+        assert!(is_woken() && gathering.want(3));
+        let mut batch = Batch::default();
+        gathering.take(&mut batch, 20, |_, _| {});
+        assert!(gathering.event().is_some() && !gathering.want(0), "nothing is left");
+        // One that is full grows no further.
+        gathering.want(usize::MAX);
+        (3..1_003).for_each(read);
+        assert!(is_woken());
     }
 
     #[test]

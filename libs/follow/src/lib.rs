@@ -27,6 +27,7 @@ use anyhow::Context;
 use broker::{Consumer, ConsumerSettings, TopicSpec, ensure_topic};
 use service::{Service, catalogue};
 
+pub use batch_span::fail as fail_span;
 pub use effect::{Effect, Places, Progress};
 pub use gathering::{Batch, Gathered};
 pub use symbols::{Known, Symbols};

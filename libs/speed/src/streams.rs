@@ -170,6 +170,10 @@ impl Streams {
                 if packed.sequence <= end {
                     (there, last) = (there + 1, Some(packed.sequence));
                 } else {
+                    // Without those before it, what was near enough may be too far.
+                    if !packer.has_room(packed.sequence, &packed.trade) {
+                        append.entries.extend(Entry::of(&mut packer));
+                    }
                     let name = names[packed.symbol];
                     packer.push(packed.symbol as u32, name, packed.sequence, &packed.trade);
                 }
@@ -181,6 +185,11 @@ impl Streams {
             stream.note(last, there, retain);
         }
         Some(append)
+    }
+
+    /// Whether the stream that it was packed for was forgotten since.
+    pub(crate) fn is_forgotten(&self, append: &Append) -> bool {
+        self.partitions.get(&append.partition).is_none_or(|stream| stream.life != append.life)
     }
 
     /// The stream that it was packed for, unless that was forgotten since.
@@ -336,6 +345,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_an_entry_may_be_too_far_apart_for_one() {
+        let mut streams = streams(1_000_000);
+        let price = Price::new(1.0).expect("a price");
+        let day = |day: i64| day * 86_400_000;
+        for (offset, timestamp) in (0..).zip([day(100), day(120), day(90), day(91)]) {
+            let trade = Trade { price, volume: Volume::ZERO, timestamp, received_at: 0 };
+            streams.push(0, 7, "A", Sequence::of_record(offset), &trade);
+        }
+        let append = streams.pack().pop().expect("an entry");
+        assert_eq!(entries(&append), [(0, 3, 4)], "all are near enough to the first");
+        let append = overtaken(&mut streams, append, 0);
+        assert_eq!(entries(&append), [(1, 1, 1), (2, 3, 2)]);
+        assert!(!streams.is_forgotten(&append));
+    }
+
+    #[test]
     fn what_follows_may_be_packed_before_there_is_an_answer() {
         let mut streams = streams(1_000_000);
         let first = push(&mut streams, 0..5_000);
@@ -356,6 +381,7 @@ mod tests {
         streams.forget(Some(&[0]));
         streams.know(0, Streams::ending_at(Some(Sequence::of_record(19))));
         streams.appended(&first);
+        assert!(streams.is_forgotten(&second));
         assert!(overtaken(&mut streams, second, 15).is_empty());
         let stream = &streams.partitions[&0];
         assert_eq!((stream.end, stream.trades), (Some(Sequence::of_record(19)), 0));

@@ -70,7 +70,10 @@ fn encode(frames: &[&str], ticks_per_record: usize, log: &Kept) -> Result<(), De
         sender.try_send(Received { payload, received_at }).expect("room");
     }
     drop(sender);
-    Encoder::new(ticks_per_record).run(runtime.handle(), &mut receiver, log)
+    let mut encoder = Encoder::new(ticks_per_record);
+    // However slow this machine is.
+    encoder.gathers_at_most = Duration::from_secs(60);
+    encoder.run(runtime.handle(), &mut receiver, log)
 }
 
 /// Records as `SYMBOL price price …`.
@@ -196,16 +199,17 @@ fn the_records_of_a_fast_feed_are_let_to_become_fuller() {
     let symbols: Vec<String> = (0..100).map(|number| format!("S{number}")).collect();
     // One round takes so many frames, unless its records are worth filling.
     let frames = FRAMES_PER_ROUND + 76;
-    for (trades, rounds) in [(1, 2), (2, 1)] {
+    for (trades, ticks_per_record, expected) in
+        [(1, 1_000, 100 + 76), (2, 1_000, 100), (2, 11, 200 + 76)]
+    {
         let of = |symbol: &String| frame(&vec![(symbol.as_str(), "1"); trades]);
         let frames: Vec<String> = symbols.iter().cycle().take(frames).map(of).collect();
         let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
         let log = Kept::default();
-        encode(&frames, 1_000, &log).expect("nothing is lost");
+        encode(&frames, ticks_per_record, &log).expect("nothing is lost");
         let records = log.records.into_inner();
         let kept: usize = records.iter().map(|(_, trades)| trades.len()).sum();
         assert_eq!(kept, frames.len() * trades);
-        let expected = if rounds == 1 { symbols.len() } else { symbols.len() + 76 };
-        assert_eq!(records.len(), expected, "{trades} a frame");
+        assert_eq!(records.len(), expected, "{trades} a frame, {ticks_per_record} a record");
     }
 }

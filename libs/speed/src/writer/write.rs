@@ -46,15 +46,16 @@ pub struct Packed(Vec<Append>);
 
 /// A batch that Redis was told of.
 #[derive(Debug)]
-pub struct Sent {
-    way: Way,
-    places: Vec<(i32, Place)>,
-}
+pub struct Sent(Way);
 
 #[derive(Debug)]
 enum Way {
     /// To a single Redis.
-    Called { appends: Vec<Append>, answered: MaybeDone<JoinHandle<Answered>> },
+    Called {
+        appends: Vec<Append>,
+        places: Vec<(i32, Place)>,
+        answered: MaybeDone<JoinHandle<Answered>>,
+    },
     /// To a cluster, where it has arrived.
     Done(Written),
 }
@@ -76,13 +77,16 @@ pub struct Written {
     /// Entries and trades that were appended to streams.
     pub entries: u64,
     pub trades: u64,
+    /// How far its partitions are followed; without those whose streams were forgotten meanwhile and
+    /// that somebody else goes on with.
+    pub places: Vec<(i32, Place)>,
     /// Since when all of it is there.
     pub at: Instant,
 }
 
 impl Written {
-    fn now() -> Self {
-        Self { refused: Vec::new(), entries: 0, trades: 0, at: Instant::now() }
+    fn at(at: Instant, places: Vec<(i32, Place)>) -> Self {
+        Self { refused: Vec::new(), entries: 0, trades: 0, places, at }
     }
 
     fn count(&mut self, append: &Append) {
@@ -94,7 +98,7 @@ impl Written {
 impl Sent {
     /// Returns once there is an answer. May be dropped and called again at any time.
     pub async fn answered(&mut self) {
-        if let Way::Called { answered, .. } = &mut self.way {
+        if let Way::Called { answered, .. } = &mut self.0 {
             Pin::new(answered).await;
         }
     }
@@ -140,22 +144,21 @@ impl Writer {
                 Way::Done(written.map_err(|error| self.unavailable(&error))?)
             }
         };
-        Ok(Sent { way, places: places.to_vec() })
+        Ok(Sent(way))
     }
 
     /// Waits until a batch is in Redis.
     ///
     /// Errors: [`crate::Unavailable`], also where Redis was rebuilt or has lost something meanwhile.
     pub async fn settle(&mut self, sent: Sent) -> anyhow::Result<Written> {
-        let Sent { way, places } = sent;
-        let written = match way {
+        let written = match sent.0 {
             Way::Done(written) => Ok(written),
-            Way::Called { appends, answered } => {
-                self.settle_single(appends, answered, &places).await
+            Way::Called { appends, places, answered } => {
+                self.settle_single(appends, places, answered).await
             }
         };
         let written = written.map_err(|error| self.unavailable(&error))?;
-        self.told(places);
+        self.told(written.places.iter().copied());
         Ok(written)
     }
 
@@ -178,21 +181,21 @@ impl Writer {
             Ok((answers, Instant::now()))
         };
         let calling = tokio::spawn(calling.instrument(span::of("FCALL")));
-        Way::Called { appends, answered: maybe_done(calling) }
+        Way::Called { appends, places: places.to_vec(), answered: maybe_done(calling) }
     }
 
     async fn settle_single(
         &mut self,
         mut appends: Vec<Append>,
+        places: Vec<(i32, Place)>,
         mut answered: MaybeDone<JoinHandle<Answered>>,
-        places: &[(i32, Place)],
     ) -> RedisResult<Written> {
         Pin::new(&mut answered).await;
         let answered = Pin::new(&mut answered).take_output();
         let (answers, at) = answered
             .and_then(Result::ok)
             .ok_or_else(|| unexpected("a call was given up before it had an answer"))??;
-        let mut written = Written { at, ..Written::now() };
+        let mut written = Written::at(at, places);
         let mut overtaken = Vec::new();
         for (call, (refused, overlaps)) in answers.into_iter().enumerate() {
             let first = call * SYMBOLS_A_CALL;
@@ -203,6 +206,10 @@ impl Writer {
             let mut again = Vec::new();
             for (index, append) in appends.into_iter().enumerate() {
                 match overtaken.iter().find(|(at, _)| *at == index) {
+                    // What is not appended here is not followed by us.
+                    Some(_) if self.streams.is_forgotten(&append) => {
+                        written.places.retain(|(partition, _)| *partition != append.partition);
+                    }
                     Some((_, end)) => again.push(self.overtaken(append, end)?),
                     None => {
                         self.streams.appended(&append);
@@ -214,7 +221,7 @@ impl Writer {
                 return Ok(written);
             }
             again.retain(|append| !append.is_empty());
-            let call = self.call(&mut [], &again, places);
+            let call = self.call(&mut [], &again, &written.places);
             let answers = self.link.all::<Answer>(vec![call]).instrument(span::of("FCALL"));
             overtaken = answers.await?.into_iter().flat_map(|(_, overlaps)| overlaps).collect();
             appends = again;
@@ -273,7 +280,7 @@ impl Writer {
         mut appends: Vec<Append>,
         places: &[(i32, Place)],
     ) -> RedisResult<Written> {
-        let mut written = Written::now();
+        let mut written = Written::at(Instant::now(), places.to_vec());
         let mut calls = Vec::with_capacity(writes.len());
         for write in writes.iter_mut() {
             let mut call = Cmd::with_capacity(ARGS_A_SYMBOL, BYTES_A_SYMBOL);

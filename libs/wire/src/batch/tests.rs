@@ -8,8 +8,18 @@ use crate::testing::{mutate, mutations, trade};
 /// Symbol, step from the place before, trade.
 type Step = (u32, u16, u32, Trade);
 
+/// Mostly near in time to one another, as trades of one batch are.
 fn steps() -> impl Strategy<Value = (i64, Vec<Step>)> {
-    let step = (0..40_u32, 0..3_u16, 0..4_u32, trade());
+    let near = (trade(), 0..1_000_000_i64, 0..1_000_000_000_000_u64).prop_map(|(trade, ms, ns)| {
+        let timestamp = 1_700_000_000_000 + ms;
+        Trade { timestamp, received_at: 1_700_000_000_000_000_000 + ns, ..trade }
+    });
+    let never =
+        trade().prop_map(|trade| Trade { timestamp: 1_700_000_000_000, received_at: 0, ..trade });
+    let trade = prop_oneof![40 => near, 4 => never, 1 => trade()];
+    // The same symbol and the next index, often: a run.
+    let symbol = prop_oneof![3 => Just(0_u32), 1 => 0..40_u32];
+    let step = (symbol, prop_oneof![3 => Just(0_u16), 1 => 0..3_u16], 0..2_u32, trade);
     (0..i64::MAX / 2, vec(step, 1..200))
 }
 
