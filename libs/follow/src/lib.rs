@@ -18,6 +18,7 @@ mod gathering;
 mod lag;
 mod loads;
 mod poll;
+mod start;
 mod symbols;
 
 use std::sync::Arc;
