@@ -145,11 +145,13 @@ macro_rules! sum_of {
             for ((price, timestamp), (volume, received_at)) in prices.zip(volumes) {
                 sum.add(*price, *timestamp, *volume, *received_at);
             }
-            let mut values = tick.condition_values.iter();
-            for at in 0..tick.prices.len() {
-                let count = tick.condition_counts.get(at).copied().unwrap_or_default();
-                let of_trade = values.by_ref().take(count as usize);
-                sum.conditions += of_trade.map(|text| text.len()).sum::<usize>();
+            if !tick.condition_values.is_empty() {
+                let mut values = tick.condition_values.iter();
+                for at in 0..tick.prices.len() {
+                    let count = tick.condition_counts.get(at).copied().unwrap_or_default();
+                    let of_trade = values.by_ref().take(count as usize);
+                    sum.conditions += of_trade.map(|text| text.len()).sum::<usize>();
+                }
             }
         }
         sum
@@ -200,8 +202,10 @@ fn read_wire() -> impl FnMut(&Bytes) -> Sum {
         for trade in record.trades() {
             sum.add(trade.price.get(), trade.timestamp, trade.volume.get(), trade.received_at);
         }
-        let conditions = (0..record.len()).flat_map(|index| record.conditions(index));
-        sum.conditions = conditions.map(str::len).sum();
+        if record.has_conditions() {
+            let conditions = (0..record.len()).flat_map(|index| record.conditions(index));
+            sum.conditions = conditions.map(str::len).sum();
+        }
         sum
     }
 }

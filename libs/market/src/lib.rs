@@ -19,4 +19,4 @@ pub use log::{AnotherLog, Place};
 pub use recent::Recent;
 pub use state::{DAY, Day, Latest, StateSpec, SymbolState};
 pub use symbol::{MAX_SYMBOL_BYTES, Symbol, SymbolError};
-pub use trade::{Price, Sequence, Stamp, Trade, Volume};
+pub use trade::{Price, Sequence, Stamp, Trade, Volume, are_within};

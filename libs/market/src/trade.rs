@@ -1,6 +1,18 @@
 /// Below are the bits of what is finite and not negative, in their order.
 const INFINITY: u64 = f64::INFINITY.to_bits();
 
+/// Whether all values are `low` to `high`, which are less than 2^63 apart. Without a comparison, so
+/// that the compiler does several at a time also where the processor cannot compare 64 bits: what is
+/// below or above sets the top bit of one of two differences.
+#[inline]
+pub fn are_within(values: impl Iterator<Item = u64>, low: u64, high: u64) -> bool {
+    let outside = values.fold(0, |outside, value| {
+        let above = value.wrapping_sub(low);
+        outside | above | (high - low).wrapping_sub(above)
+    });
+    outside >> 63 == 0
+}
+
 /// A price in the quote currency. One that exists is finite and positive.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 #[repr(transparent)]
@@ -13,6 +25,19 @@ impl Price {
         // the compiler makes a dozen steps of two between floats.
         let is_one = value.to_bits().wrapping_sub(1) < INFINITY - 1;
         is_one.then_some(Self(value))
+    }
+
+    /// Whether each of many values is one, as [`new`](Self::new) would say.
+    #[inline]
+    pub fn are_all(values: impl Iterator<Item = f64>) -> bool {
+        are_within(values.map(f64::to_bits), 1, INFINITY - 1)
+    }
+
+    /// Of a value that [`are_all`](Self::are_all) has judged: it is not judged again.
+    #[inline]
+    pub fn of_judged(value: f64) -> Self {
+        debug_assert!(Self::new(value).is_some(), "{value} was not judged");
+        Self(value)
     }
 
     #[inline]
@@ -46,6 +71,19 @@ impl Volume {
         // The addition turns -0.0 into 0.0, so that no reader ever sees a minus sign.
         let value = value + 0.0;
         (value.to_bits() < INFINITY).then_some(Self(value))
+    }
+
+    /// Whether each of many values is one, as [`new`](Self::new) would say.
+    #[inline]
+    pub fn are_all(values: impl Iterator<Item = f64>) -> bool {
+        are_within(values.map(|value| (value + 0.0).to_bits()), 0, INFINITY - 1)
+    }
+
+    /// Of a value that [`are_all`](Self::are_all) has judged: it is not judged again.
+    #[inline]
+    pub fn of_judged(value: f64) -> Self {
+        debug_assert!(Self::new(value).is_some(), "{value} was not judged");
+        Self(value + 0.0)
     }
 
     #[inline]
@@ -123,5 +161,25 @@ mod tests {
         }
         assert_eq!(Volume::new(0.000_263).map(Volume::get), Some(0.000_263));
         assert!(Volume::new(-0.0).expect("zero is a volume").get().is_sign_positive());
+    }
+
+    #[test]
+    fn many_are_judged_as_each_alone() {
+        let edges = [0.0, 5e-324, f64::MIN_POSITIVE, 1.0, f64::MAX, f64::INFINITY, f64::NAN];
+        assert!(Price::are_all([].into_iter()) && Volume::are_all([].into_iter()));
+        for odd in edges.into_iter().flat_map(|value| [value, -value]) {
+            for place in 0..9 {
+                let many = || (0..9).map(|at| if at == place { odd } else { 1.5 });
+                assert_eq!(Price::are_all(many()), Price::new(odd).is_some(), "{odd} at {place}");
+                assert_eq!(Volume::are_all(many()), Volume::new(odd).is_some(), "{odd} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_bounds_are_within() {
+        for (value, is) in [(4, false), (5, true), (9, true), (10, false), (u64::MAX, false)] {
+            assert_eq!(are_within([7, value, 7].into_iter(), 5, 9), is, "{value}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 use std::slice;
 
-use market::{Price, Trade, Volume};
+use market::{Price, Trade, Volume, are_within};
 
 use super::{END_OF_TIME, MAX_TRADES_PER_RECORD, TickError};
 
@@ -38,9 +38,11 @@ impl<'a> Pieces<'a> {
     }
 }
 
+const LAST_TIMESTAMP: u64 = END_OF_TIME.cast_unsigned() - 1;
+
 #[inline]
 pub(super) fn is_timestamp(milliseconds: i64) -> bool {
-    (0 < milliseconds) & (milliseconds < END_OF_TIME)
+    (1..=LAST_TIMESTAMP).contains(&milliseconds.cast_unsigned())
 }
 
 /// One trade, as columns have it.
@@ -63,13 +65,12 @@ impl Row {
         }
     }
 
+    /// Columns are judged when they are made.
     #[inline]
     fn trade(&self) -> Trade {
         Trade {
-            price: Price::new(f64::from_le_bytes(self.price))
-                .expect("every price was checked when the columns were made"),
-            volume: Volume::new(f64::from_le_bytes(self.volume))
-                .expect("every volume was checked when the columns were made"),
+            price: Price::of_judged(f64::from_le_bytes(self.price)),
+            volume: Volume::of_judged(f64::from_le_bytes(self.volume)),
             timestamp: i64::from_le_bytes(self.timestamp),
             received_at: u64::from_le_bytes(self.received_at),
         }
@@ -124,19 +125,18 @@ impl<'a> Columns<'a> {
 
     /// Whole columns at a time and without early exits, so that the compiler can vectorize.
     fn check(&self) -> Result<(), TickError> {
-        fn all(column: &[[u8; 8]], valid: impl Fn([u8; 8]) -> bool) -> bool {
-            column.iter().fold(true, |all, &bytes| all & valid(bytes))
-        }
+        let floats = |column: &'a [[u8; 8]]| column.iter().map(|bytes| f64::from_le_bytes(*bytes));
+        let times = self.timestamps.iter().map(|bytes| u64::from_le_bytes(*bytes));
         if self.len() > MAX_TRADES_PER_RECORD {
             return Err(TickError::TooManyTrades);
         }
-        if !all(self.prices, |bytes| Price::new(f64::from_le_bytes(bytes)).is_some()) {
+        if !Price::are_all(floats(self.prices)) {
             return Err(TickError::Price);
         }
-        if !all(self.volumes, |bytes| Volume::new(f64::from_le_bytes(bytes)).is_some()) {
+        if !Volume::are_all(floats(self.volumes)) {
             return Err(TickError::Volume);
         }
-        if !all(self.timestamps, |bytes| is_timestamp(i64::from_le_bytes(bytes))) {
+        if !are_within(times, 1, LAST_TIMESTAMP) {
             return Err(TickError::Timestamp);
         }
         Ok(())

@@ -38,10 +38,9 @@ struct Scratch {
 /// The trades of one record, borrowed from its bytes. Every value is valid.
 #[derive(Clone, Copy, Debug)]
 pub struct TickRecord<'a> {
-    bytes: &'a [u8],
     symbol: &'a str,
     columns: Columns<'a>,
-    conditions: &'a [Range<usize>],
+    conditions: Texts<'a>,
     condition_starts: &'a [usize],
 }
 
@@ -101,7 +100,7 @@ impl Scratch {
             fields.volume = f64::from_le_bytes(reader.fixed64()?);
         }
         while reader.passes(key(5, BYTES)) {
-            self.latest_conditions.push(text_range(bytes, &mut reader)?);
+            self.latest_conditions.push(range(bytes, &mut reader)?);
         }
         if reader.passes(key(6, FIXED64)) {
             fields.received_at = u64::from_le_bytes(reader.fixed64()?);
@@ -122,7 +121,7 @@ impl Scratch {
             fields.condition_counts = Pieces::of(varints(&mut reader, WireType::Bytes)?);
         }
         while reader.passes(key(12, BYTES)) {
-            self.all_conditions.push(text_range(bytes, &mut reader)?);
+            self.all_conditions.push(range(bytes, &mut reader)?);
         }
         if reader.is_empty() { Ok(()) } else { self.read_on(bytes, reader, fields) }
     }
@@ -143,7 +142,7 @@ impl Scratch {
                 (3, WireType::Varint) => fields.timestamp = reader.varint()?.cast_signed(),
                 (4, WireType::Fixed64) => fields.volume = f64::from_le_bytes(reader.fixed64()?),
                 (5, WireType::Bytes) => {
-                    self.latest_conditions.push(text_range(bytes, &mut reader)?);
+                    self.latest_conditions.push(range(bytes, &mut reader)?);
                 }
                 (6, WireType::Fixed64) => {
                     fields.received_at = u64::from_le_bytes(reader.fixed64()?);
@@ -166,7 +165,7 @@ impl Scratch {
                     fields.condition_counts.add(piece, &mut self.condition_counts);
                 }
                 (12, WireType::Bytes) => {
-                    self.all_conditions.push(text_range(bytes, &mut reader)?);
+                    self.all_conditions.push(range(bytes, &mut reader)?);
                 }
                 (1..=12, _) => return Err(TickError::Encoding),
                 _ => reader.skip(key)?,
@@ -181,6 +180,8 @@ impl Scratch {
         bytes: &'a [u8],
         fields: &Fields<'a>,
     ) -> Result<TickRecord<'a>, TickError> {
+        let latest_conditions = Texts::new(bytes, &self.latest_conditions)?;
+        let all_conditions = Texts::new(bytes, &self.all_conditions)?;
         let last = Trade {
             price: Price::new(fields.price).ok_or(TickError::Price)?,
             volume: Volume::new(fields.volume).ok_or(TickError::Volume)?,
@@ -210,18 +211,18 @@ impl Scratch {
             &mut self.condition_starts,
         )?;
         let (columns, conditions) = match columns {
-            Some(columns) => (columns, &self.all_conditions),
+            Some(columns) => (columns, all_conditions),
             None => {
                 self.one = Row::new(&last);
                 if !self.latest_conditions.is_empty() {
                     self.condition_starts.clear();
                     self.condition_starts.extend([0, self.latest_conditions.len()]);
                 }
-                (Columns::of_one(&self.one), &self.latest_conditions)
+                (Columns::of_one(&self.one), latest_conditions)
             }
         };
         let condition_starts = &self.condition_starts;
-        Ok(TickRecord { bytes, symbol, columns, conditions, condition_starts })
+        Ok(TickRecord { symbol, columns, conditions, condition_starts })
     }
 }
 
@@ -231,12 +232,54 @@ fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, TickError> {
     smoothutf8::from_utf8(reader.bytes()?).ok_or(TickError::NotUtf8)
 }
 
-/// Where in `bytes`, of which `reader` reads the rest, the text of the next field is.
+/// Where in `bytes`, of which `reader` reads the rest, the string of the next field is.
 #[inline]
-fn text_range(bytes: &[u8], reader: &mut Reader<'_>) -> Result<Range<usize>, TickError> {
-    let text = text(reader)?;
+fn range(bytes: &[u8], reader: &mut Reader<'_>) -> Result<Range<usize>, TickError> {
+    let length = reader.bytes()?.len();
     let end = bytes.len() - reader.remaining();
-    Ok(end - text.len()..end)
+    Ok(end - length..end)
+}
+
+/// Strings of a record, in their order, each of which is UTF-8.
+#[derive(Clone, Copy, Debug)]
+struct Texts<'a> {
+    bytes: &'a [u8],
+    ranges: &'a [Range<usize>],
+    /// From the first of them to the end of the last, where also what is between them is UTF-8: then
+    /// it is checked once for all of them.
+    span: Option<&'a str>,
+}
+
+impl<'a> Texts<'a> {
+    #[inline]
+    fn new(bytes: &'a [u8], ranges: &'a [Range<usize>]) -> Result<Self, TickError> {
+        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else {
+            return Ok(Self { bytes, ranges, span: None });
+        };
+        let from = first.start;
+        let span = smoothutf8::from_utf8(&bytes[from..last.end]).filter(|span| {
+            let is_whole = |at: usize| span.is_char_boundary(at - from);
+            ranges.iter().all(|range| is_whole(range.start) & is_whole(range.end))
+        });
+        if span.is_none() {
+            let is_text = |range: &Range<usize>| smoothutf8::from_utf8(&bytes[range.clone()]);
+            if ranges.iter().any(|range| is_text(range).is_none()) {
+                return Err(TickError::NotUtf8);
+            }
+        }
+        Ok(Self { bytes, ranges, span })
+    }
+
+    /// Those at `which`; none where there are not so many.
+    #[inline]
+    fn some(self, which: Range<usize>) -> impl Iterator<Item = &'a str> {
+        let from = self.ranges.first().map_or(0, |first| first.start);
+        self.ranges.get(which).unwrap_or_default().iter().map(move |range| match self.span {
+            Some(span) => &span[range.start - from..range.end - from],
+            None => smoothutf8::from_utf8(&self.bytes[range.clone()])
+                .expect("every string was checked by decode"),
+        })
+    }
 }
 
 /// One packed run of eight-byte values, or a single one.
@@ -328,19 +371,21 @@ impl<'a> TickRecord<'a> {
         self.columns.trades()
     }
 
+    /// Whether any of the trades has conditions.
+    #[inline]
+    pub fn has_conditions(&self) -> bool {
+        !self.conditions.ranges.is_empty()
+    }
+
     /// The conditions of the trade at `index`, in the feed's order; none where there is no such
     /// trade.
     #[inline]
     pub fn conditions(&self, index: u32) -> impl Iterator<Item = &'a str> {
         let index = index as usize;
-        let ranges = match self.condition_starts.get(index..index.saturating_add(2)) {
-            Some(&[start, end]) => &self.conditions[start..end],
-            _ => &[],
+        let which = match self.condition_starts.get(index..index.saturating_add(2)) {
+            Some(&[start, end]) => start..end,
+            _ => 0..0,
         };
-        let bytes = self.bytes;
-        ranges.iter().map(move |range| {
-            smoothutf8::from_utf8(&bytes[range.clone()])
-                .expect("every string was checked by decode")
-        })
+        self.conditions.some(which)
     }
 }

@@ -357,6 +357,35 @@ fn what_is_no_message_is_refused() {
     assert!(matches!(refused(b""), TickError::Price));
 }
 
+/// What is between two conditions may be no text, or make a text of two that are none.
+#[test]
+fn conditions_are_judged_each_by_itself() {
+    let of = |between: &[u8], texts: [&[u8]; 3]| {
+        let mut bytes = valid().encode_to_vec();
+        for text in texts {
+            bytes.extend(field(5, 2, text));
+            bytes.extend_from_slice(between);
+        }
+        bytes
+    };
+    let long = "é".repeat(70);
+    let texts: [&[u8]; 3] = ["é1".as_bytes(), b"", "\u{1f600}".as_bytes()];
+    for between in [&[][..], &field(20, 2, b"\xff\xfe"), &field(20, 2, b"ok")] {
+        check(&mut Decoder::new(), &of(between, texts));
+        check(&mut Decoder::new(), &of(between, [texts[2], long.as_bytes(), b"12"]));
+        for half in [&b"\xc3"[..], b"\xa9", b"1\xf0\x9f", b"\x80"] {
+            assert_eq!(refused(&of(between, [b"1", half, b"2"])), TickError::NotUtf8);
+            assert_eq!(refused(&of(between, [half, b"2", long.as_bytes()])), TickError::NotUtf8);
+            assert_eq!(refused(&of(between, [b"", b"1", half])), TickError::NotUtf8);
+        }
+    }
+    // A key in two bytes, of which the first goes on the text before.
+    let mut split = field(5, 2, b"\xc3");
+    split.extend([0xaa, 0x00, 1, b'x']);
+    let bytes = [valid().encode_to_vec(), split].concat();
+    assert_eq!(refused(&bytes), TickError::NotUtf8);
+}
+
 #[test]
 fn unknown_groups_are_skipped_to_the_depth_that_prost_skips() {
     for depth in [1, 98, 99, 100, 101, 200] {
