@@ -85,16 +85,11 @@ impl AtOnce {
     }
 }
 
-impl Service<Request> for Front {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
+/// An answer that is there, or the way to it.
+pub(crate) type Answer = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request>::poll_ready(&mut self.routes, context)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
+impl Front {
+    pub(crate) fn answer(&self, mut request: Request) -> Answer {
         if let Some(at_once) = &self.at_once {
             // Where it panics, the routes are asked: they know what to say then.
             let answer = contain(async { at_once.answer(&request) }).now_or_never();
@@ -105,7 +100,22 @@ impl Service<Request> for Front {
         if let Some(place) = &self.place {
             request.extensions_mut().insert(place.clone());
         }
-        Either::Right(self.routes.call(request))
+        // A router is always ready.
+        Either::Right(self.routes.clone().call(request))
+    }
+}
+
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Answer {
+        self.answer(request)
     }
 }
 

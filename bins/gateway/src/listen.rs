@@ -7,13 +7,12 @@ use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 use crate::clients::{self, Clients};
 use crate::front::Front;
@@ -89,10 +88,9 @@ pub async fn listen(
             }
             let stream = Impatient::new(stream, limits.write_timeout);
             let place = Place { _slot: Arc::new(slot), _of_client: place.flatten().map(Arc::new) };
-            let service = front
-                .of_connection(place.clone())
-                .map_request(|request: Request<Incoming>| request.map(Body::new));
-            let service = TowerToHyperService::new(service);
+            let front = front.of_connection(place.clone());
+            let answer = move |request: Request<Incoming>| front.answer(request.map(Body::new));
+            let service = service_fn(answer);
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let stopping = stopping.clone();
             connections.spawn(async move {

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use market::{Sequence, Symbol, Trade};
 use percent_encoding::percent_decode_str;
@@ -16,6 +17,9 @@ use crate::query::{Query, bad_query};
 use crate::routes::NO_STORE;
 
 pub(crate) const PRICE: &str = "/price/{symbol}";
+
+/// What nearly every price fits in, in bytes.
+const LONG_BODY: usize = 256;
 
 const PRICE_PREFIX: &str = "/price/";
 const TICKS_PREFIX: &str = "/ticks/";
@@ -97,8 +101,17 @@ pub(crate) async fn price(
 }
 
 fn answer(prices: &Prices, latest: Seen) -> Response {
+    const TYPE: HeaderValue = HeaderValue::from_static("application/json");
+    // As `Json` gives it, of a size that need not grow.
+    let mut body = Vec::with_capacity(LONG_BODY);
     let age = prices.age(&latest);
-    (NO_STORE, Json(PriceBody::new(latest, age))).into_response()
+    if let Err(error) = serde_json::to_writer(&mut body, &PriceBody::new(latest, age)) {
+        return Problem::new(Kind::Internal, error.to_string()).into_response();
+    }
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, TYPE);
+    response.headers_mut().extend(NO_STORE);
+    response
 }
 
 /// Whether that route has it.

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -33,10 +32,10 @@ impl RequestIds {
     }
 
     fn make(&self) -> HeaderValue {
-        let mut text = [0; 32];
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        // Two numbers of sixteen digits fit.
-        let _ = write!(&mut text[..], "{:016x}{next:016x}", self.life);
+        let number = u128::from(self.life) << 64 | u128::from(next);
+        let digit = |at: usize| b"0123456789abcdef"[(number >> (4 * (31 - at))) as usize & 0xf];
+        let text: [u8; 32] = std::array::from_fn(digit);
         HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("none"))
     }
 }

@@ -27,7 +27,8 @@ use crate::request_id::X_REQUEST_ID;
 use crate::{Alerts, Front, Live, Prices, alert_routes, live, price_routes, probe_routes};
 
 /// A price is old the moment it is sent, and so is a list of alerts.
-pub(crate) const NO_STORE: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
+pub(crate) const NO_STORE: [(HeaderName, HeaderValue); 1] =
+    [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 /// An answer shorter than this is sent as it is: it fits in a packet or two.
 const WORTH_COMPRESSING: u64 = 1_024;
