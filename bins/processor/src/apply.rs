@@ -99,11 +99,11 @@ impl Applier {
         self.states.take(batch, self.batch_number, &mut self.touched);
         self.number_places();
         let mut before = Places::new();
-        // What is read from Redis is to be as of the batch before.
         if self.reads_redis(writer, batch) {
+            // As of the batch before.
             before = self.settle(writer).await?;
+            self.load(writer, batch).await?;
         }
-        self.load(writer, batch).await?;
         self.fold(batch);
         self.append(writer, batch).await?;
         let packed = writer.pack();
@@ -153,10 +153,9 @@ impl Applier {
 
     /// Whether a batch that is about to be folded needs something that Redis has.
     fn reads_redis(&self, writer: &Writer, batch: &Batch) -> bool {
-        self.is_under_way()
-            && (self.touched.iter().any(|touched| touched.state.is_none())
-                || !writer.knows_streams(batch.places.keys().copied())
-                || !self.late(batch).is_empty())
+        self.touched.iter().any(|touched| touched.state.is_none())
+            || !writer.knows_streams(batch.places.keys().copied())
+            || !self.late(batch).is_empty()
     }
 
     fn number_places(&mut self) {

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+/// Where there is no bar to see, how many steps are worth a line.
+const STEPS_A_LINE: u64 = 50;
+
 /// Progress on standard error: bars on a terminal, a line for each result elsewhere.
 #[derive(Clone, Debug)]
 pub(crate) struct Ui {
@@ -70,7 +73,12 @@ impl Task {
     }
 
     pub(crate) fn advance(&self, to: u64) {
+        let told = self.bar.position() / STEPS_A_LINE;
         self.bar.set_position(to);
+        if !self.terminal && to / STEPS_A_LINE > told {
+            let of = self.bar.length().map(|all| format!(" of {all}")).unwrap_or_default();
+            eprintln!("  {:12} {to}{of}", self.name);
+        }
     }
 
     pub(crate) fn done(self, message: impl Display) {

@@ -172,9 +172,6 @@ fn wait_all(paths: &Paths, entries: &[(&'static Member, Entry)], ui: &Ui) -> any
                 };
                 let ready = || member.answers(entry.address.as_deref(), entry.metrics.as_deref());
                 Some(scope.spawn(move || {
-                    if running.is_ready(ready) {
-                        return Ok(());
-                    }
                     let task = ui.task(member.name);
                     task.step("waiting until it is ready");
                     running.wait_ready(PATIENCE, ready)?;
