@@ -1,17 +1,21 @@
 mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use follow::{Batch, Effect, Known, Places, Progress};
+use follow::{Batch, Effect, Known, Places, Progress, fail_span, now};
+use futures::FutureExt;
+use futures::future::{MaybeDone, maybe_done};
 use market::{AnotherLog, Place, Symbol};
 use service::catalogue;
 use store::{Cursor, Log, NewFiring, News, Reader, Store, StoreError};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, Span};
 use triggers::{Firing, SymbolKey};
 
 use crate::expiry::Expiry;
@@ -60,6 +64,12 @@ pub(crate) struct AlertEffect {
     given_back: Vec<i32>,
     /// What is to be fired, in the order of the log within each partition.
     found: VecDeque<Found>,
+    /// What was found before it, on its way to PostgreSQL.
+    firing: Option<UnderWay>,
+    /// How far batches were evaluated, where what was found up to there is not known to be stored.
+    reached: BTreeMap<i32, Place>,
+    /// How far everything has had its effect, and that is not told of.
+    effected: Places,
     tasks: JoinSet<anyhow::Result<Done>>,
     arrived: VecDeque<anyhow::Result<Done>>,
     /// Stored, and not told of.
@@ -79,6 +89,25 @@ pub(crate) struct AlertEffect {
 struct Found {
     partition: i32,
     firing: Firing,
+}
+
+/// A transaction that stores firings. It ends by itself.
+struct UnderWay {
+    /// When the trades of its firings were received.
+    received: Vec<u64>,
+    /// How far everything has had its effect once it has ended.
+    places: Places,
+    /// Of the batch that began it.
+    span: Span,
+    stored: MaybeDone<JoinHandle<Result<Stored, StoreError>>>,
+}
+
+/// What has become of a transaction's firings.
+struct Stored {
+    admitted: usize,
+    took: Duration,
+    /// Unix nanoseconds.
+    at: u64,
 }
 
 impl AlertEffect {
@@ -107,6 +136,9 @@ impl AlertEffect {
             evaluated: 0,
             given_back: Vec::new(),
             found: VecDeque::new(),
+            firing: None,
+            reached: BTreeMap::new(),
+            effected: Places::new(),
             tasks: JoinSet::new(),
             arrived: VecDeque::new(),
             stored: Places::new(),
@@ -160,6 +192,7 @@ impl AlertEffect {
 
     /// All of a batch was evaluated.
     fn advance(&mut self, batch: &Batch) {
+        self.reached.extend(batch.places.iter().map(|(partition, place)| (*partition, *place)));
         for (partition, place) in &batch.places {
             if let Some(owned) = self.owned.get_mut(partition) {
                 owned.partition.advance(place.offset + 1);
@@ -174,47 +207,108 @@ impl AlertEffect {
         self.given_back.clear();
     }
 
-    /// What was stored and not told of.
+    /// What has had its effect or was stored, and was not told of.
     fn take_progress(&mut self) -> Progress {
-        Progress { effected: Places::new(), stored: std::mem::take(&mut self.stored) }
+        if self.is_stored() {
+            self.effected.extend(std::mem::take(&mut self.reached));
+        }
+        let (effected, stored) = (&mut self.effected, &mut self.stored);
+        Progress { effected: std::mem::take(effected), stored: std::mem::take(stored) }
     }
 
     /// Whether everything that was evaluated has had its effect, of whole batches: only then is it
     /// stored how far that was.
     fn is_settled(&self) -> bool {
-        self.found.is_empty() && !self.is_under_way
+        self.is_stored() && !self.is_under_way
     }
 
-    /// Once it returns, the first of what was found are in PostgreSQL, each once: so many that
-    /// whoever waits need not wait long.
-    async fn fire(&mut self) -> anyhow::Result<()> {
-        if self.found.is_empty() {
-            return Ok(());
+    /// Whether everything that was found is in PostgreSQL.
+    fn is_stored(&self) -> bool {
+        self.found.is_empty() && self.firing.is_none()
+    }
+
+    /// Begins to store the first of what was found, each once, unless a transaction is under way: so
+    /// many that whoever waits need not wait long.
+    fn begin_to_fire(&mut self) {
+        if self.firing.is_some() || self.found.is_empty() {
+            return;
         }
         let step = self.found.len().min(FIRINGS_A_STEP);
-        let firings: Vec<NewFiring> = self
-            .found
-            .iter()
-            .take(step)
-            .map(|Found { partition, firing }| NewFiring {
-                alert_id: firing.id.0,
-                version: firing.version,
-                price: firing.price,
-                reference: firing.reference,
-                trade_time: firing.timestamp,
-                partition: *partition,
-                sequence: firing.sequence,
-                received_at: firing.received_at,
-            })
-            .collect();
-        let began = Instant::now();
-        let admitted = self.store().fire(self.log(), &firings).await.map_err(trouble)?;
-        self.fired.notify_one();
-        self.meters.commit_seconds.record(began.elapsed().as_secs_f64());
-        self.meters.admitted.increment(admitted.len() as u64);
-        self.meters.refused.increment((firings.len() - admitted.len()) as u64);
-        self.meters.count_fired(self.found.drain(..step).map(|found| found.firing.received_at));
+        let received = self.found.iter().take(step).map(|found| found.firing.received_at).collect();
+        let firings: Vec<NewFiring> = self.found.drain(..step).map(new_firing).collect();
+        let all = self.found.is_empty();
+        let places = if all { std::mem::take(&mut self.reached) } else { BTreeMap::new() };
+        let (store, log, fired) = (self.store().clone(), self.log().clone(), self.fired.clone());
+        let span = Span::current();
+        let storing = async move {
+            let began = Instant::now();
+            let admitted = store.fire(&log, &firings).await?.len();
+            fired.notify_one();
+            Ok(Stored { admitted, took: began.elapsed(), at: now() })
+        };
+        let stored = maybe_done(tokio::spawn(storing.instrument(span.clone())));
+        let places = places.into_iter().collect();
+        self.firing = Some(UnderWay { received, places, span, stored });
+    }
+
+    /// Once it returns, no transaction is under way.
+    async fn await_firing(&mut self) -> anyhow::Result<()> {
+        ended(&mut self.firing).await;
+        let Some(under_way) = self.firing.take() else { return Ok(()) };
+        let UnderWay { received, places, span, mut stored } = under_way;
+        let stored = Pin::new(&mut stored).take_output().context("a transaction's end was lost")?;
+        let stored = stored.context("storing firings panicked")?.map_err(trouble);
+        let Stored { admitted, took, at } = stored.inspect_err(|error| fail_span(&span, error))?;
+        self.meters.commit_seconds.record(took.as_secs_f64());
+        self.meters.admitted.increment(admitted as u64);
+        self.meters.refused.increment(received.len().saturating_sub(admitted) as u64);
+        self.meters.count_fired(received.into_iter(), at);
+        self.effected.extend(places);
         Ok(())
+    }
+
+    /// Once it returns, what was under way and the first of what was found are in PostgreSQL.
+    async fn fire(&mut self) -> anyhow::Result<()> {
+        self.await_firing().await?;
+        self.begin_to_fire();
+        self.await_firing().await
+    }
+
+    /// Goes on with what can be stored without waiting for it.
+    async fn go_on_firing(&mut self) -> anyhow::Result<()> {
+        if ended(&mut self.firing).now_or_never().is_some() {
+            self.await_firing().await?;
+        }
+        self.begin_to_fire();
+        Ok(())
+    }
+
+    /// Whether something waits for everything that was found to be stored.
+    fn is_due(&self) -> bool {
+        let checkpoint_is_due = !self.is_checkpointing && Instant::now() >= self.checkpoint_due;
+        !self.arrived.is_empty() || checkpoint_is_due
+    }
+}
+
+/// Returns once a transaction has ended, if one is under way. May be dropped and called again at
+/// any time.
+async fn ended(firing: &mut Option<UnderWay>) {
+    if let Some(under_way) = firing {
+        Pin::new(&mut under_way.stored).await;
+    }
+}
+
+fn new_firing(found: Found) -> NewFiring {
+    let Found { partition, firing } = found;
+    NewFiring {
+        alert_id: firing.id.0,
+        version: firing.version,
+        price: firing.price,
+        reference: firing.reference,
+        trade_time: firing.timestamp,
+        partition,
+        sequence: firing.sequence,
+        received_at: firing.received_at,
     }
 }
 
@@ -286,14 +380,17 @@ impl Effect for AlertEffect {
 
     /// Dead letters are the processor's to bury: here they decide nothing.
     async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Progress>> {
+        // What was found before does not wait for this batch to be evaluated.
+        self.go_on_firing().await?;
         if !std::mem::replace(&mut self.is_under_way, true) || self.evaluated < batch.trades.len() {
             self.evaluate(batch);
             if self.evaluated == batch.trades.len() {
                 self.meters.count(batch);
             }
         }
-        self.fire().await?;
-        if self.evaluated < batch.trades.len() || !self.found.is_empty() {
+        if self.evaluated < batch.trades.len() || self.found.len() >= FIRINGS_A_STEP {
+            self.await_firing().await?;
+            self.begin_to_fire();
             return Ok(None);
         }
         self.advance(batch);
@@ -301,15 +398,17 @@ impl Effect for AlertEffect {
         while let Some(done) = self.tasks.try_join_next() {
             self.arrived(done.context("a task panicked").flatten());
         }
-        let effected = batch.places.iter().map(|(partition, place)| (*partition, *place)).collect();
-        Ok(Some(Progress { effected, ..self.work().await? }))
+        self.work().await.map(Some)
     }
 
     async fn wait(&mut self) {
-        if !self.found.is_empty() || !self.arrived.is_empty() {
+        let is_firing = self.firing.is_some();
+        let is_more = !self.found.is_empty() || !self.arrived.is_empty();
+        if is_more && !is_firing {
             return;
         }
         tokio::select! {
+            () = ended(&mut self.firing), if is_firing => {}
             () = self.news.next(), if self.reader.is_some() => self.is_news = true,
             Some(done) = self.tasks.join_next() => {
                 self.arrived(done.context("a task panicked").flatten());
@@ -319,12 +418,15 @@ impl Effect for AlertEffect {
     }
 
     async fn work(&mut self) -> anyhow::Result<Progress> {
-        self.fire().await?;
+        match self.is_due() {
+            true => self.fire().await?,
+            false => self.go_on_firing().await?,
+        }
         if self.is_settled() {
             self.checkpoint_if_due();
         }
         // What they do is right once all that was found is stored.
-        while self.found.is_empty()
+        while self.is_stored()
             && let Some(done) = self.arrived.pop_front()
         {
             self.heed(done?);
@@ -359,6 +461,10 @@ impl Effect for AlertEffect {
     }
 
     async fn close(&mut self) {
+        // A snapshot says of what was found that it has fired.
+        if !self.is_settled() {
+            return;
+        }
         let settled = |(number, owned): (&i32, &Owned)| Some((*number, owned.settled()?));
         let settled: Vec<_> = self.owned.iter().filter_map(settled).collect();
         for (number, (place, cursor)) in settled {
@@ -376,6 +482,11 @@ impl Effect for AlertEffect {
             Some(partitions) => {
                 self.owned.retain(|number, _| !partitions.contains(number));
                 self.found.retain(|found| !partitions.contains(&found.partition));
+                self.reached.retain(|partition, _| !partitions.contains(partition));
+                let under_way = self.firing.as_mut().map(|firing| &mut firing.places);
+                for places in [Some(&mut self.effected), under_way].into_iter().flatten() {
+                    places.retain(|(partition, _)| !partitions.contains(partition));
+                }
                 if self.is_under_way {
                     self.given_back.extend(partitions);
                 }
@@ -386,6 +497,10 @@ impl Effect for AlertEffect {
                 self.tasks = JoinSet::new();
                 self.arrived.clear();
                 self.found.clear();
+                // It may yet store what it has: that is found again, and admitted once.
+                self.firing = None;
+                self.reached.clear();
+                self.effected.clear();
                 self.given_back.clear();
                 self.evaluated = 0;
                 self.is_under_way = false;

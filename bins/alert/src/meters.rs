@@ -61,9 +61,8 @@ impl Meters {
         evaluated.hand_over(&self.evaluated);
     }
 
-    /// Counts firings that are committed this moment, by when their trades were received.
-    pub(crate) fn count_fired(&self, received_at: impl Iterator<Item = u64>) {
-        let fired_at = now();
+    /// Counts firings that were committed at `fired_at`, by when their trades were received.
+    pub(crate) fn count_fired(&self, received_at: impl Iterator<Item = u64>, fired_at: u64) {
         for received_at in received_at.filter(|received_at| *received_at > 0) {
             self.fired.record(seconds(received_at, fired_at));
         }

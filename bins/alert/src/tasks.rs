@@ -1,5 +1,5 @@
-//! What the engine has done beside the evaluation: nothing that waits for PostgreSQL or the disk
-//! holds up a trade, but for a firing.
+//! What the engine has done beside the evaluation: a trade waits for PostgreSQL only where more
+//! fires than is stored meanwhile, and while what a task has done or a checkpoint is due.
 
 use market::Place;
 use store::{AlertState, Checkpoint, Cursor, Expiring, Log, Reader, Store, StoreError};

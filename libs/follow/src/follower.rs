@@ -290,7 +290,10 @@ impl<E: Effect> Follower<E> {
             return Ok(true);
         };
         self.note(consumer, &done);
-        if self.effect.is_busy() {
+        let has_effect = |(partition, at): (&i32, &Place)| {
+            done.effected.iter().any(|(of, to)| of == partition && to.offset >= at.offset)
+        };
+        if !self.batch.places.iter().all(has_effect) {
             self.lag.under_way(&self.batch.received);
         }
         self.batch.clear();

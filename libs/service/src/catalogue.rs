@@ -75,7 +75,7 @@ catalogue! {
     ALERTS_ARMED: gauge "gostocks_alerts_armed" [] "Alerts in the index, those that wait for the log among them.";
     INDEX_BYTES: gauge "gostocks_alert_index_bytes" [] "Memory that the index takes, roughly.";
     ALERTS_FIRED: counter "gostocks_alerts_fired_total" ["outcome"] "Firings found, by outcome: admitted, or refused because the alert had fired or changed before.";
-    FIRE_COMMIT: latency_histogram "gostocks_alert_fire_commit_seconds" [] "Time to commit the firings of one batch.";
+    FIRE_COMMIT: latency_histogram "gostocks_alert_fire_commit_seconds" [] "Time to commit one transaction of firings.";
     CHECKPOINTS: counter "gostocks_alert_checkpoints_total" [] "Checkpoints stored, by round.";
     ALERTS_REWOUND: counter "gostocks_alerts_rewound_total" [] "Alerts armed so late that the log was read again for them.";
     ALERT_HEARD: latency_histogram "gostocks_alert_heard_seconds" [] "Time from the start of the transaction that made or changed an alert, by PostgreSQL's clock, until it is in its owner's index.";

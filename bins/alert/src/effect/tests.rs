@@ -2,6 +2,7 @@ use broker::TopicReader;
 use follow::Gathered;
 use market::{Price, Sequence, Trade, Volume};
 use store::{DatabaseUrl, StoreMetrics};
+use tokio::sync::oneshot;
 use triggers::{AlertId, Version};
 use uuid::Uuid;
 
@@ -49,16 +50,7 @@ async fn what_comes_again_in_the_middle_of_a_batch_is_not_shown_the_rest_of_it()
         batch.trades.push(Gathered { symbol, sequence: Sequence::of_record(7), trade });
     }
     // What an earlier batch's tasks have found is still to be fired: none is evaluated yet.
-    let firing = Firing {
-        id: AlertId(1),
-        version: Version { revision: 0, generation: 0 },
-        price,
-        reference: None,
-        timestamp: 1,
-        sequence: Sequence::default(),
-        received_at: 1,
-    };
-    let found = |_| Found { partition: 1, firing };
+    let found = |_| Found { partition: 1, firing: firing() };
     effect.found.extend((0..FIRINGS_A_STEP).map(found));
     effect.is_under_way = true;
     effect.evaluate(&batch);
@@ -74,4 +66,117 @@ async fn what_comes_again_in_the_middle_of_a_batch_is_not_shown_the_rest_of_it()
     effect.is_under_way = true;
     effect.evaluate(&batch);
     assert_eq!(newest(&effect, "A"), Some(1));
+}
+
+fn firing() -> Firing {
+    Firing {
+        id: AlertId(1),
+        version: Version { revision: 0, generation: 0 },
+        price: Price::new(1.0).expect("a price"),
+        reference: None,
+        timestamp: 1,
+        sequence: Sequence::default(),
+        received_at: 1,
+    }
+}
+
+/// With partition 0 evaluated up to 7, of which a firing was found.
+fn found() -> AlertEffect {
+    let mut effect = effect();
+    effect.begin(loaded(&[0, 1]), &[0, 1]).expect("begun");
+    effect.checkpoint_due = Instant::now() + Duration::from_secs(3_600);
+    effect.is_news = false;
+    effect.found.push_back(Found { partition: 0, firing: firing() });
+    effect.reached.insert(0, PLACE);
+    effect
+}
+
+const PLACE: Place = Place { offset: 7, fingerprint: 1 };
+
+/// Makes a transaction one that ends when it is told how.
+fn hold(effect: &mut AlertEffect) -> oneshot::Sender<Result<usize, StoreError>> {
+    let (end, told) = oneshot::channel();
+    effect.begin_to_fire();
+    let under_way = effect.firing.as_mut().expect("it has begun");
+    under_way.stored = maybe_done(tokio::spawn(async move {
+        let admitted = told.await.expect("an end")?;
+        Ok(Stored { admitted, took: Duration::ZERO, at: 1 })
+    }));
+    end
+}
+
+#[tokio::test]
+async fn what_is_found_has_its_effect_when_it_is_stored_and_not_before() {
+    let mut effect = found();
+    let end = hold(&mut effect);
+    assert!(!effect.is_settled());
+    let progress = effect.work().await.expect("nothing is wrong");
+    assert_eq!(progress.effected, []);
+    // More was found meanwhile: that is another transaction's, as is what was reached with it.
+    effect.found.push_back(Found { partition: 1, firing: firing() });
+    effect.reached.insert(1, PLACE);
+    end.send(Ok(1)).expect("it is waited for");
+    effect.wait().await;
+    let progress = effect.work().await.expect("nothing is wrong");
+    assert_eq!(progress.effected, [(0, PLACE)]);
+    assert!(effect.firing.is_some() && !effect.is_settled(), "the next is under way");
+}
+
+#[tokio::test]
+async fn a_wait_for_a_transaction_may_be_dropped() {
+    let mut effect = found();
+    let end = hold(&mut effect);
+    for _ in 0..3 {
+        let waited = tokio::time::timeout(Duration::from_millis(5), effect.wait());
+        waited.await.expect_err("it is under way");
+    }
+    end.send(Ok(1)).expect("it is waited for");
+    effect.wait().await;
+    effect.work().await.expect("nothing is wrong");
+    assert!(effect.is_settled());
+}
+
+#[tokio::test]
+async fn a_transaction_that_fails_is_told_of_and_what_it_stood_for_is_not() {
+    for step in 0..3 {
+        let mut effect = found();
+        let end = hold(&mut effect);
+        end.send(Err(StoreError::Unavailable { address: "nowhere".into(), reason: "away".into() }))
+            .expect("it is waited for");
+        effect.wait().await;
+        let told = match step {
+            0 => effect.work().await.map(drop),
+            1 => effect.end(&[0]).await.map(drop),
+            _ => effect.apply(&Batch::default()).await.map(drop),
+        };
+        assert!(told.expect_err("it has failed").is::<StoreError>());
+        effect.forget(None);
+        assert!(effect.is_stored() && effect.take_progress().effected.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn of_what_was_given_back_meanwhile_nothing_is_told() {
+    let mut effect = found();
+    effect.reached.insert(1, PLACE);
+    let end = hold(&mut effect);
+    effect.forget(Some(&[0]));
+    end.send(Ok(1)).expect("it is waited for");
+    effect.wait().await;
+    assert_eq!(effect.work().await.expect("nothing is wrong").effected, [(1, PLACE)]);
+}
+
+#[tokio::test]
+async fn what_is_due_waits_for_all_that_was_found() {
+    let mut effect = found();
+    let end = hold(&mut effect);
+    effect.arrived(Ok(Done::Snapshotted));
+    effect.is_snapshotting = true;
+    let working = effect.work();
+    let working = tokio::time::timeout(Duration::from_millis(5), working);
+    working.await.expect_err("it is under way");
+    assert!(effect.is_snapshotting && effect.arrived.len() == 1);
+    end.send(Ok(1)).expect("it is waited for");
+    effect.work().await.expect("nothing is wrong");
+    assert!(!effect.is_snapshotting && effect.arrived.is_empty());
 }
