@@ -105,6 +105,7 @@ impl Front {
     }
 }
 
+/// For whoever has no socket.
 impl Service<Request> for Front {
     type Response = Response;
     type Error = Infallible;

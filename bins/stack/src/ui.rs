@@ -7,7 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 /// Where there is no bar to see, how many steps are worth a line.
 const STEPS_A_LINE: u64 = 50;
 
-/// Progress on standard error: bars on a terminal, a line for each result elsewhere.
+/// Progress on standard error: bars on a terminal; elsewhere a line for each result, and now and
+/// then for the steps to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Ui {
     bars: MultiProgress,
@@ -76,7 +77,8 @@ impl Task {
         let told = self.bar.position() / STEPS_A_LINE;
         self.bar.set_position(to);
         if !self.terminal && to / STEPS_A_LINE > told {
-            let of = self.bar.length().map(|all| format!(" of {all}")).unwrap_or_default();
+            let all = self.bar.length().filter(|all| *all >= to);
+            let of = all.map(|all| format!(" of {all}")).unwrap_or_default();
             eprintln!("  {:12} {to}{of}", self.name);
         }
     }

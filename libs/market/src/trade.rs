@@ -33,7 +33,7 @@ impl Price {
         are_within(values.map(f64::to_bits), 1, INFINITY - 1)
     }
 
-    /// Of a value that [`are_all`](Self::are_all) has judged: it is not judged again.
+    /// Of a value that [`are_all`](Self::are_all) must have judged: it is not judged again.
     #[inline]
     pub fn of_judged(value: f64) -> Self {
         debug_assert!(Self::new(value).is_some(), "{value} was not judged");
@@ -79,7 +79,7 @@ impl Volume {
         are_within(values.map(|value| (value + 0.0).to_bits()), 0, INFINITY - 1)
     }
 
-    /// Of a value that [`are_all`](Self::are_all) has judged: it is not judged again.
+    /// Of a value that [`are_all`](Self::are_all) must have judged: it is not judged again.
     #[inline]
     pub fn of_judged(value: f64) -> Self {
         debug_assert!(Self::new(value).is_some(), "{value} was not judged");

@@ -66,7 +66,7 @@ impl Running {
     }
 
     /// Whether it listens at its address, it and nobody else, and `ready` says so.
-    pub fn is_ready(&self, ready: impl Fn() -> bool) -> bool {
+    fn is_ready(&self, ready: impl Fn() -> bool) -> bool {
         let port = self.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         port.is_some_and(|port| listens(self.process.pid, port)) && ready()
     }

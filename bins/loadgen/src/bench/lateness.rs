@@ -71,23 +71,30 @@ impl Lateness {
         Duration::from_secs_f64(self.seconds.iter().map(|second| second.worst).fold(0.0, f64::max))
     }
 
-    /// Whether trades are later and later over the last half: in its second part by a half more than
-    /// in its first, and by more than chance makes of it. Too short a time tells nothing.
+    /// Whether trades are later and later over the last half: in a second of its second part by a
+    /// half more than in one of its first, at the median (of two seconds, their mean), and by more
+    /// than chance makes of it. One second of three or more in which something else was slow says
+    /// nothing. Too short a time tells nothing.
     pub(crate) fn falls_back(&self) -> bool {
         const MORE: f64 = 1.5;
         const CHANCE: f64 = 0.05;
-        const SHORTEST: usize = 4;
+        const SHORTEST: usize = 5;
         let half = &self.seconds[self.seconds.len() / 2..];
         if half.len() < SHORTEST {
             return false;
         }
         let (first, last) = half.split_at(half.len() / 2);
-        let mean = |part: &[Second]| {
-            let count: u64 = part.iter().map(|second| second.count).sum();
-            (count > 0).then(|| part.iter().map(|second| second.sum).sum::<f64>() / count as f64)
-        };
-        mean(first).zip(mean(last)).is_some_and(|(first, last)| last > first * MORE + CHANCE)
+        median(first).zip(median(last)).is_some_and(|(first, last)| last > first * MORE + CHANCE)
     }
+}
+
+/// Of the means of the seconds that have any trades.
+fn median(seconds: &[Second]) -> Option<f64> {
+    let some = seconds.iter().filter(|second| second.count > 0);
+    let mut means: Vec<f64> = some.map(|second| second.sum / second.count as f64).collect();
+    means.sort_unstable_by(f64::total_cmp);
+    let middle = means.get(means.len() / 2)?;
+    Some(if means.len() % 2 == 1 { *middle } else { (means[means.len() / 2 - 1] + middle) / 2.0 })
 }
 
 #[cfg(test)]
@@ -121,7 +128,10 @@ mod tests {
         assert!(!lateness([900, 500, 100, 10, 10, 10, 10, 10, 10]).falls_back(), "it caught up");
         assert!(!lateness([5, 6, 7, 8, 9, 10, 11, 12, 13]).falls_back(), "it may be chance");
         assert!(!lateness([90, 10, 90, 10, 90, 10, 90, 10, 90]).falls_back(), "up and down");
+        assert!(!lateness([10, 10, 10, 10, 10, 10, 600, 10, 10]).falls_back(), "once");
+        assert!(!lateness([10, 10, 10, 10, 10, 10, 10, 10, 600]).falls_back(), "just now, once");
         assert!(lateness([10, 20, 40, 80, 160, 240, 320, 400, 480]).falls_back());
+        assert!(lateness([10, 10, 10, 10, 10, 10, 10, 90, 90]).falls_back(), "and not once");
         assert!(!Lateness::new().falls_back(), "nothing came");
     }
 

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use market::{CANDLES, Price, Sequence, StateSpec, Trade, Volume, parse_candle_specs};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Pipeline};
+use redis::{AsyncConnectionConfig, Client, Pipeline};
 use serde::Serialize;
 use speed::{SymbolWrite, Writer, WriterSettings};
 use wire::slots::SLOT;
@@ -17,6 +17,7 @@ const TOPIC: &str = "floor";
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const TIME: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Symbols a second.
 #[derive(Debug, Serialize)]
@@ -36,7 +37,9 @@ pub(super) async fn run(address: &str) -> anyhow::Result<Figures> {
         false => format!("redis://{address}"),
     };
     let client = Client::open(url)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    // A machine that stands still for a moment is to be measured, not to end it.
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
     let plain = copy(&mut connection, &names).await?;
     let plain_a_second = rate(&mut connection, || plain.pipeline()).await?;
     let hset = || {
