@@ -53,7 +53,8 @@ pub trait Effect: Send + 'static {
     /// meaning.
     fn know(&mut self, anew: bool, known: &[Known]);
 
-    /// Has a batch take effect, or be about to: see `is_busy`.
+    /// Has a batch take effect, or be about to: that goes on by itself then, and is told by a later
+    /// `apply`, `work` or `end`.
     ///
     /// `None` where that takes long and goes on: it is called again with the same batch. Between
     /// two calls partitions may be begun, ended and forgotten, but nothing waits and works. Of what
@@ -63,9 +64,8 @@ pub trait Effect: Send + 'static {
         batch: &Batch,
     ) -> impl Future<Output = anyhow::Result<Option<Progress>>> + Send;
 
-    /// Whether the last batch is still about to have its effect, which goes on by itself and is
-    /// told by the next `apply`, `work` or `end`. A small batch then had better grow; a large one may
-    /// be given meanwhile.
+    /// Whether a small batch had better grow, since the last one is still about to have its effect. A
+    /// large one may be given meanwhile.
     fn is_busy(&self) -> bool {
         false
     }
