@@ -35,23 +35,31 @@ impl Settings {
     /// What the services read by themselves, in order of name: a service that runs with another
     /// value has to be started again.
     pub(crate) fn of_services(&self) -> Vec<String> {
-        const PREFIXES: [&str; 17] = [
+        const PREFIXES: [&str; 25] = [
             "ALERT_",
             "BATCH_",
-            "CANDLE_",
+            "CANDLES",
+            "CORS_",
             "FEED_",
             "FINNHUB_",
             "GATEWAY_",
             "GRPC_",
+            "HTTP_",
             "KAFKA_",
             "LOG",
+            "MARKET_",
+            "OTEL_",
             "PORT",
+            "RECENT_",
             "REDIS_",
             "REQUEST_",
             "SHUTDOWN_",
+            "STALE_",
+            "STREAM_",
             "SYMBOLS",
             "TICKS_",
             "TOKIO_",
+            "TRACES_",
             "SSL_CERT_",
         ];
         let mut values = self.file.clone();
@@ -138,6 +146,25 @@ mod tests {
         let settings = Settings { process, file: BTreeMap::new() };
         let error = settings.external("REDIS_ADDR").expect_err("empty").to_string();
         assert_eq!(error, "REDIS_ADDR is empty: give it a value, or unset it");
+    }
+
+    #[test]
+    fn whatever_the_services_read_is_heeded() {
+        const README: &str = include_str!("../../../README.md");
+        // Those that the stack itself decides.
+        const OURS: [&str; 2] = ["DATABASE_URL", "METRICS_ADDR"];
+        let table = README.split("\n| variable |").nth(1).expect("a table of settings");
+        let lines = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let cells = lines.filter_map(|line| line.split('|').nth(1));
+        let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        let process: BTreeMap<String, String> =
+            names.map(|name| (name.to_owned(), "1".to_owned())).collect();
+        assert!(process.len() > 40, "{process:?}");
+        let settings = Settings { process, file: BTreeMap::new() };
+        let heeded = settings.of_services();
+        for name in settings.process.keys().filter(|name| !OURS.contains(&name.as_str())) {
+            assert!(heeded.contains(&format!("{name}=1")), "{name}");
+        }
     }
 
     #[test]
