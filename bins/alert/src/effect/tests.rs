@@ -1,11 +1,13 @@
 use broker::TopicReader;
 use follow::Gathered;
+use futures::future::maybe_done;
 use market::{Price, Sequence, Trade, Volume};
 use store::{DatabaseUrl, StoreMetrics};
 use tokio::sync::oneshot;
 use triggers::{AlertId, Version};
 use uuid::Uuid;
 
+use super::firing::Stored;
 use super::*;
 
 /// On a Kafka and a PostgreSQL that it never asks.
