@@ -20,7 +20,8 @@ use crate::live::cursor::{Cursor, FiringPlace, Given, tag};
 use crate::live::event::{After, Event, Kind, Kinds, Order, Payload, TICK_RANK};
 use crate::live::slot::{Held, Slot, Watcher};
 
-/// Firings that are kept for clients that come back.
+/// Firings that are kept, of all symbols together: for clients that come back, and for those that
+/// are a little behind.
 const FIRINGS_KEPT: usize = 10_000;
 /// Firings that are told again to a client that comes from another gateway, which may have heard of
 /// them in another order.
@@ -371,23 +372,34 @@ impl Board {
         let after = After { base: Arc::new(base), trade: None };
         let order = Order { number, rank: 0 };
         let event = Arc::new(Event::new(order, after, Payload::Firing(Box::new(firing))));
+        if let Some(oldest) = self.keep(&event)
+            && let Payload::Firing(firing) = &oldest.payload
+            && let Some(slot) = self.find(&firing.symbol)
         {
-            let mut firings = self.firings.lock().unwrap_or_else(PoisonError::into_inner);
-            if firings.kept.len() >= FIRINGS_KEPT {
-                firings.kept.pop_front();
-                firings.is_whole = false;
-            }
-            firings.kept.push_back(Arc::clone(&event));
+            slot.lock().let_go(&oldest);
         }
         let slot = self.find(symbol.as_str());
         if let Some(slot) = &slot {
-            slot.lock().push_firing(event, *TICKS_OF_SYMBOL.end(), self.published());
+            let mut held = slot.lock();
+            if held.wants(Kind::Firing) {
+                held.push_firing(event);
+            }
             slot.changed(number);
         }
         self.publish(number, |cursor| cursor.firing = place);
         if let Some(slot) = slot {
             slot.lock().wake(Kinds::of(&[Kind::Firing]));
         }
+    }
+
+    /// Keeps a firing for clients that come back. Returns the one that is no longer kept for it.
+    fn keep(&self, event: &Arc<Event>) -> Option<Arc<Event>> {
+        let mut firings = self.firings.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = firings.kept.len() >= FIRINGS_KEPT;
+        let oldest = if is_full { firings.kept.pop_front() } else { None };
+        firings.is_whole &= !is_full;
+        firings.kept.push_back(Arc::clone(event));
+        oldest
     }
 
     /// The firings after one, oldest first, up to those of a base; `None` where that one is no

@@ -106,6 +106,14 @@ impl Kept {
         self.events.push_back(event);
     }
 
+    /// Keeps an event no longer that is the oldest, where it is one of these at all.
+    fn let_go(&mut self, event: &Arc<Event>) {
+        if self.events.front().is_some_and(|oldest| Arc::ptr_eq(oldest, event)) {
+            self.events.pop_front();
+            self.lost = event.order.number;
+        }
+    }
+
     fn after(&self, order: Order) -> impl Iterator<Item = &Arc<Event>> {
         let from = self.events.partition_point(|event| event.order <= order);
         self.events.range(from..)
@@ -202,6 +210,9 @@ impl Slot {
         for kind in Kind::ALL.into_iter().filter(|kind| watcher.kinds.has(*kind)) {
             held.wanted[kind as usize] -= 1;
         }
+        if !held.wants(Kind::Firing) {
+            held.firings = Kept::default();
+        }
         let is_last = watcher.kinds.has(Kind::Tick) && !held.wants(Kind::Tick);
         if is_last {
             held.ticks = Kept::default();
@@ -223,8 +234,18 @@ impl Held {
         self.ticks.push(Arc::new(event), kept, published);
     }
 
-    pub(crate) fn push_firing(&mut self, event: Arc<Event>, kept: usize, published: u64) {
-        self.firings.push(event, kept, published);
+    pub(crate) fn push_firing(&mut self, event: Arc<Event>) {
+        self.firings.events.push_back(event);
+    }
+
+    /// Keeps a firing no longer, the oldest of all.
+    pub(crate) fn let_go(&mut self, firing: &Arc<Event>) {
+        self.firings.let_go(firing);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn firings(&self) -> usize {
+        self.firings.events.len()
     }
 
     /// Events after one and up to a number. Of those that are states only the newest.

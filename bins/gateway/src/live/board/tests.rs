@@ -180,3 +180,38 @@ fn firings_go_on_from_the_last_one_and_some_again_from_another_gateway() {
     assert_eq!(after(0, 7, until), Some(vec![1, 2, 3, 5, 4]));
     assert_eq!(after(9, 7, until), None, "it was never here");
 }
+
+#[test]
+fn firings_are_kept_for_a_symbol_only_while_somebody_wants_them() {
+    let board = board();
+    let (mut client, _) = subscribe(&board, &["A"], &[Kind::Price]);
+    let kept = || board.find("A").expect("watched").lock().firings();
+    board.fire(firing(1));
+    assert_eq!(kept(), 0, "prices are wanted, firings are not");
+    let (mut other, _) = subscribe(&board, &["A"], &[Kind::Firing]);
+    board.fire(firing(2));
+    assert_eq!((kept(), offsets(&take(&mut other).expect("one"))), (1, vec![2]));
+    drop(other);
+    assert_eq!(kept(), 0);
+    assert!(take(&mut client).expect("nothing").is_empty());
+}
+
+#[test]
+fn no_more_firings_are_kept_than_of_all_symbols_together() {
+    let board = board();
+    let of = |id, name: &str| Firing { id, symbol: name.to_owned(), ..Firing::default() };
+    let (mut slow, _) = subscribe(&board, &["A"], &[Kind::Firing]);
+    let (mut lost, _) = subscribe(&board, &["B"], &[Kind::Firing]);
+    board.fire(of(1, "A"));
+    (2..=3).for_each(|id| board.fire(of(id, "B")));
+    let (mut whole, _) = subscribe(&board, &["A"], &[Kind::Firing]);
+    let last = FIRINGS_KEPT as i64 + 2;
+    (4..=last).for_each(|id| board.fire(of(id, "C")));
+    let kept = |name| board.find(name).expect("watched").lock().firings();
+    assert_eq!((kept("A"), kept("B")), (0, 1), "two are too many, the oldest two");
+    assert_eq!(take(&mut slow).err(), Some(End::TooSlow));
+    assert_eq!(take(&mut lost).err(), Some(End::TooSlow));
+    assert!(take(&mut whole).expect("it came later").is_empty());
+    board.fire(of(last + 1, "A"));
+    assert_eq!(offsets(&take(&mut whole).expect("one")), [last + 1]);
+}
