@@ -180,7 +180,7 @@ impl Applier {
         let mut late = Vec::new();
         for gathered in &batch.trades {
             let index = self.places[gathered.symbol as usize] as usize;
-            let state = self.touched[index].state.as_ref();
+            let state = self.touched[index].state.as_ref().map(|tracked| &tracked.state);
             let is_new = |state: &SymbolState| Some(gathered.sequence) > state.as_of;
             if state.is_some_and(|state| !state.reaches(gathered.trade.timestamp) && is_new(state))
             {
@@ -214,8 +214,8 @@ impl Applier {
     fn fold(&mut self, batch: &Batch) {
         for gathered in &batch.trades {
             let touched = &mut self.touched[self.places[gathered.symbol as usize] as usize];
-            if let Some(state) = touched.state.as_mut().filter(|_| !touched.folded) {
-                touched.changed |= state.apply(&gathered.trade, gathered.sequence);
+            if let Some(tracked) = touched.state.as_mut().filter(|_| !touched.folded) {
+                touched.changed |= tracked.state.apply(&gathered.trade, gathered.sequence);
             }
         }
         self.touched.iter_mut().for_each(|touched| touched.folded = true);
@@ -271,11 +271,11 @@ impl Applier {
             .iter_mut()
             .filter(changed)
             .filter_map(|touched| {
-                let state: &mut SymbolState = touched.state.as_mut()?;
+                let tracked = touched.state.as_mut()?;
                 written.push(touched.number);
                 let symbol = states.symbol(touched.number);
                 let partition = states.partition(touched.number);
-                Some(SymbolWrite { symbol, partition, base: touched.base, state })
+                Some(SymbolWrite { symbol, partition, tracked })
             })
             .collect();
         let places: Places = batch.places.iter().map(|(partition, at)| (*partition, *at)).collect();

@@ -1,5 +1,6 @@
 use follow::{Batch, Known};
-use market::{Sequence, Symbol, SymbolState};
+use market::Symbol;
+use speed::Tracked;
 
 /// The states held in memory, by symbol number.
 #[derive(Debug, Default)]
@@ -14,7 +15,7 @@ struct Slot {
     symbol: Symbol,
     partition: i32,
     /// `None` until loaded, and again after another writer was seen.
-    state: Option<SymbolState>,
+    state: Option<Tracked>,
     /// Which batch touched it last; each symbol of a batch is listed once.
     touched: u64,
 }
@@ -23,9 +24,7 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Touched {
     pub(crate) number: u32,
-    pub(crate) state: Option<SymbolState>,
-    /// As of which trade the state was before this batch: as Redis has it.
-    pub(crate) base: Option<Sequence>,
+    pub(crate) state: Option<Tracked>,
     /// Has the batch's trades.
     pub(crate) folded: bool,
     /// Holds a trade that was not counted before.
@@ -33,13 +32,12 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
-    pub(crate) fn new(number: u32, state: Option<SymbolState>) -> Self {
-        let base = state.as_ref().and_then(|state| state.as_of);
-        Self { number, state, base, folded: false, changed: false }
+    pub(crate) fn new(number: u32, state: Option<Tracked>) -> Self {
+        Self { number, state, folded: false, changed: false }
     }
 
     /// What Redis had a moment ago.
-    pub(crate) fn set(&mut self, state: SymbolState) {
+    pub(crate) fn set(&mut self, state: Tracked) {
         *self = Self::new(self.number, Some(state));
     }
 }
@@ -108,7 +106,8 @@ impl States {
 
     /// Drops candles that are in Redis and not likely to be needed.
     pub(crate) fn cool(&mut self) {
-        self.slots.iter_mut().filter_map(|slot| slot.state.as_mut()).for_each(SymbolState::cool);
+        let held = self.slots.iter_mut().filter_map(|slot| slot.state.as_mut());
+        held.for_each(|tracked| tracked.state.cool());
     }
 
     /// Drops the states of some partitions, or of all.

@@ -59,17 +59,16 @@ async fn measure() {
             let number = round * CALLS + call;
             let sequence = |at: usize| Sequence::of_record(number * SYMBOLS as i64 + at as i64);
             let writes =
-                states.iter_mut().zip(&symbols).enumerate().map(|(at, (state, symbol))| {
-                    let base = state.as_of;
-                    state.apply(&trade(number, at), sequence(at));
-                    SymbolWrite { symbol, partition: 0, base, state }
+                states.iter_mut().zip(&symbols).enumerate().map(|(at, (tracked, symbol))| {
+                    tracked.state.apply(&trade(number, at), sequence(at));
+                    SymbolWrite { symbol, partition: 0, tracked }
                 });
             let mut writes: Vec<SymbolWrite<'_>> = writes.collect();
             let place = Place { offset: sequence(SYMBOLS - 1).offset, fingerprint: 1 };
             writer.write(&mut writes, &[(0, place)]).await.expect("written");
         }
         used.tell("guarded", &mut plain).await;
-        states.iter_mut().for_each(market::SymbolState::cool);
+        states.iter_mut().for_each(|tracked| tracked.state.cool());
     }
 }
 

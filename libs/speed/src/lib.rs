@@ -16,9 +16,14 @@
 //! stream is by itself. The order is the same on both: symbols, streams, places. Every write names
 //! what it follows, so that a Redis that has lost something (a replica took over that was behind) is
 //! noticed, and the log read again from what it has.
+//!
+//! On a single Redis a writer claims the partitions of its symbols. While its claims hold and Redis
+//! has the places that it told, nobody else has written and nothing was lost, and what is stored of
+//! a symbol need not be read back before it is written.
 
 mod address;
 mod candle_text;
+mod claims;
 mod entry;
 mod fields;
 mod keys;
@@ -33,6 +38,7 @@ mod streams;
 mod symbol_text;
 mod tail;
 mod topology;
+mod tracked;
 mod writer;
 
 pub use entry::StreamEntry;
@@ -41,6 +47,7 @@ pub use price::{DayStats, LatestPrice};
 pub use reader::{CandleRange, Ends, ReadError, Reader};
 pub use stored_state::Snapshot;
 pub use tail::{Tail, TailError};
+pub use tracked::Tracked;
 pub use writer::{Packed, Sent, SymbolWrite, Writer, WriterSettings, Written};
 
 /// Redis did not answer, or not in time. Whether a write took place is unknown.

@@ -9,8 +9,10 @@ use market::{
 use redis::Cmd;
 use wire::slots;
 
+use crate::claims::Claims;
 use crate::fields::Fields;
 use crate::log::{LogId, Position};
+use crate::tracked::Tracked;
 use crate::{candle_text, keys};
 
 /// How much of a symbol is loaded.
@@ -50,7 +52,7 @@ pub(crate) enum Loaded {
 /// All of it as of one moment.
 pub(crate) fn command(symbol: &str, spec: &StateSpec, load: Load) -> Cmd {
     let mut call = Cmd::new();
-    call.arg("FCALL_RO").arg("gostocks_load_5").arg(2 + spec.candles.len());
+    call.arg("FCALL_RO").arg("gostocks_load_6").arg(2 + spec.candles.len());
     call.arg(keys::price(symbol)).arg(keys::recent(symbol));
     for candles in &spec.candles {
         call.arg(keys::candles(symbol, candles.interval));
@@ -131,11 +133,17 @@ fn stamp(fields: &Fields, name: &str) -> Option<Stamp> {
 }
 
 /// The state of a symbol that this log knows: another log's, or none, is a symbol never seen.
-pub(crate) fn of_log(loaded: Loaded, log: &LogId, spec: &StateSpec) -> Option<SymbolState> {
+pub(crate) fn of_log(
+    loaded: Loaded,
+    log: &LogId,
+    spec: &StateSpec,
+    claims: &Claims,
+) -> Option<Tracked> {
     match loaded {
-        Loaded::Nothing => Some(SymbolState::new(spec)),
-        Loaded::State(position, state) if position.log == *log => Some(state),
-        Loaded::State(..) => Some(SymbolState::new(spec)),
+        Loaded::State(position, state) if position.log == *log => {
+            Some(Tracked::new(state, claims.standing(position.partition)))
+        }
+        Loaded::Nothing | Loaded::State(..) => Some(Tracked::new(SymbolState::new(spec), None)),
         Loaded::TooMuch => None,
     }
 }

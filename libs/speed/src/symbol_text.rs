@@ -22,11 +22,11 @@ pub(crate) struct SymbolText {
 /// Which of a symbol's candles are written beside the newest ones: the keys and the arguments have
 /// the same. All of them where the writer comes from nowhere: what is there is forgotten first.
 fn is_written(write: &SymbolWrite<'_>, interval: usize) -> bool {
-    write.base.is_none() || write.state.candles[interval].has_changes()
+    write.tracked.base.is_none() || write.tracked.state.candles[interval].has_changes()
 }
 
 fn written(write: &SymbolWrite<'_>) -> usize {
-    (0..write.state.candles.len()).filter(|interval| is_written(write, *interval)).count()
+    (0..write.tracked.state.candles.len()).filter(|interval| is_written(write, *interval)).count()
 }
 
 impl SymbolText {
@@ -54,7 +54,8 @@ impl SymbolText {
         call: &mut Cmd,
     ) {
         let count = written(write);
-        let state = &mut *write.state;
+        let base = write.tracked.base;
+        let state = &mut write.tracked.state;
         let (Some(as_of), Some(latest), Some(day)) = (state.as_of, state.latest, state.day) else {
             unreachable!("a state is written only after a trade");
         };
@@ -62,7 +63,7 @@ impl SymbolText {
         text.clear();
         log.push_position(write.partition, as_of, text);
         let end = text.len();
-        if let Some(base) = write.base {
+        if let Some(base) = base {
             log.push_position(write.partition, base, text);
         }
         call.arg(&text[..end]).arg(&text[end..]);
@@ -102,7 +103,7 @@ impl SymbolText {
         }
         call.arg(count);
         for interval in &mut state.candles {
-            let is_written = write.base.is_none() || interval.has_changes();
+            let is_written = base.is_none() || interval.has_changes();
             candles.clear();
             expired.clear();
             interval.take_closed(|start, candle| candles.push((start, *candle)));

@@ -5,11 +5,12 @@ mod write;
 use std::collections::HashMap;
 
 use anyhow::Context;
-use market::{Place, Sequence, StateSpec, SymbolState, Trade};
+use market::{Place, Sequence, StateSpec, Trade};
 use redis::{RedisError, RedisResult};
 use tracing::Instrument;
 
 use crate::address::Address;
+use crate::claims::Claims;
 use crate::entry;
 use crate::link::Link;
 use crate::log::{self, Log};
@@ -17,6 +18,7 @@ use crate::rebuild;
 use crate::stored_state::{self, Load};
 use crate::streams::{Stream, Streams};
 use crate::symbol_text::SymbolText;
+use crate::tracked::Tracked;
 use crate::{Unavailable, keys, span};
 
 pub use write::{Packed, Sent, SymbolWrite, Written};
@@ -57,6 +59,7 @@ pub struct Writer {
     /// How far each partition was followed, as Redis was told or has told: it has as much, or has
     /// lost it.
     places: HashMap<i32, Place>,
+    claims: Claims,
     text: SymbolText,
 }
 
@@ -92,6 +95,7 @@ impl Writer {
             streams: Streams::new(&topic, stream_trades),
             marks,
             places: HashMap::new(),
+            claims: Claims::new(),
             text: SymbolText::default(),
         })
     }
@@ -162,7 +166,7 @@ impl Writer {
     }
 
     /// The stored state of each symbol, in their order: with its newest candles, or with all.
-    pub async fn load(&mut self, symbols: &[&str], all: bool) -> anyhow::Result<Vec<SymbolState>> {
+    pub async fn load(&mut self, symbols: &[&str], all: bool) -> anyhow::Result<Vec<Tracked>> {
         let (load, at_once) = match all {
             false => (Load::Hot, SYMBOLS_A_LOAD),
             true => (Load::All, WHOLE_SYMBOLS_A_LOAD),
@@ -201,7 +205,7 @@ impl Writer {
         symbol: &str,
         stored: stored_state::Stored,
         load: Load,
-    ) -> anyhow::Result<Option<SymbolState>> {
+    ) -> anyhow::Result<Option<Tracked>> {
         let loaded = stored_state::parse(stored, &self.state, load).with_context(|| {
             format!(
                 "a key of {symbol} ({} or another) holds what GoStocks did not write; run \
@@ -209,7 +213,7 @@ impl Writer {
                 keys::price(symbol),
             )
         })?;
-        Ok(stored_state::of_log(loaded, &self.log.id, &self.state))
+        Ok(stored_state::of_log(loaded, &self.log.id, &self.state, &self.claims))
     }
 
     /// Reads how far the streams of these partitions go, where that is not known yet: before their
@@ -241,7 +245,7 @@ impl Writer {
         let mut from = "-".to_owned();
         loop {
             let mut call = redis::cmd("FCALL_RO");
-            call.arg("gostocks_entries_5").arg(1).arg(&key).arg(&from).arg(ENTRIES_A_COUNT);
+            call.arg("gostocks_entries_6").arg(1).arg(&key).arg(&from).arg(ENTRIES_A_COUNT);
             let found: Vec<(String, u64)> = self.link.query(&call).await?;
             let sequences = found.iter().filter_map(|(id, it)| Some((entry::parse_id(id)?, *it)));
             // What is past the end was appended meanwhile: it counts when it is read.

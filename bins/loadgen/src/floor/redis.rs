@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use market::{CANDLES, Price, Sequence, StateSpec, Trade, Volume, parse_candle_specs};
+use market::{CANDLES, Place, Price, Sequence, StateSpec, Trade, Volume, parse_candle_specs};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline};
 use serde::Serialize;
@@ -70,7 +70,8 @@ async fn guarded(address: &str, names: &[String]) -> anyhow::Result<f64> {
     let mut writer = Writer::connect(address, settings).await?;
     let texts: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut states = writer.load(&texts, false).await?;
-    let mut offset = states.iter().filter_map(|state| state.as_of).map(|of| of.offset).max();
+    let of = states.iter().filter_map(|tracked| tracked.state.as_of);
+    let mut offset = of.map(|of| of.offset).max();
     let (began, mut counted) = (Instant::now(), None);
     let mut written = 0_u64;
     while began.elapsed() < WARM_UP + TIME {
@@ -80,13 +81,13 @@ async fn guarded(address: &str, names: &[String]) -> anyhow::Result<f64> {
         let mut writes: Vec<SymbolWrite<'_>> = states
             .iter_mut()
             .zip(&texts)
-            .map(|(state, symbol)| {
-                let base = state.as_of;
-                state.apply(&trade, Sequence::of_record(next));
-                SymbolWrite { symbol, partition: 0, base, state }
+            .map(|(tracked, symbol)| {
+                tracked.state.apply(&trade, Sequence::of_record(next));
+                SymbolWrite { symbol, partition: 0, tracked }
             })
             .collect();
-        writer.write(&mut writes, &[]).await?;
+        let place = Place { offset: next, fingerprint: 1 };
+        writer.write(&mut writes, &[(0, place)]).await?;
         if began.elapsed() >= WARM_UP {
             counted.get_or_insert_with(Instant::now);
             written += names.len() as u64;

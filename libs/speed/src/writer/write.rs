@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use futures::future::{MaybeDone, maybe_done};
-use market::{Place, Sequence, SymbolState};
+use market::Place;
 use redis::{Cmd, RedisError, RedisResult};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -19,6 +19,7 @@ use super::Writer;
 use crate::link::Link;
 use crate::streams::Append;
 use crate::symbol_text::SymbolText;
+use crate::tracked::Tracked;
 use crate::{keys, log, span};
 
 /// One call keeps Redis from serving anyone else; past this many symbols it would be felt.
@@ -34,10 +35,7 @@ const BYTES_AN_ENTRY: usize = 128;
 pub struct SymbolWrite<'a> {
     pub symbol: &'a str,
     pub partition: i32,
-    /// As of which trade the state was when it was loaded or last written: Redis has as much, or
-    /// has lost it.
-    pub base: Option<Sequence>,
-    pub state: &'a mut SymbolState,
+    pub tracked: &'a mut Tracked,
 }
 
 /// What is to be appended to the partitions' streams.
@@ -54,6 +52,8 @@ enum Way {
     Called {
         appends: Vec<Append>,
         places: Vec<(i32, Place)>,
+        /// Whose symbols it has, and those of the places.
+        partitions: Vec<i32>,
         answered: MaybeDone<JoinHandle<Answered>>,
     },
     /// To a cluster, where it has arrived.
@@ -64,9 +64,16 @@ enum Way {
 /// streams.
 type Answered = RedisResult<(Vec<Answer>, Instant)>;
 
-/// Which symbols of a call were refused, and where the streams end that somebody else has appended
-/// to.
-type Answer = (Vec<usize>, Vec<(usize, String)>);
+/// Which symbols of a call were refused, where the streams end that somebody else has appended to,
+/// and to which of the partitions the claim was lost.
+type Answer = (Vec<usize>, Vec<(usize, String)>, Vec<usize>);
+
+/// What calls of a batch have in common.
+struct Batch<'a> {
+    partitions: &'a [i32],
+    /// Every symbol was loaded or written under the claims, which stand.
+    is_claimed: bool,
+}
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -153,8 +160,8 @@ impl Writer {
     pub async fn settle(&mut self, sent: Sent) -> anyhow::Result<Written> {
         let written = match sent.0 {
             Way::Done(written) => Ok(written),
-            Way::Called { appends, places, answered } => {
-                self.settle_single(appends, places, answered).await
+            Way::Called { appends, places, partitions, answered } => {
+                self.settle_single(appends, places, &partitions, answered).await
             }
         };
         let written = written.map_err(|error| self.unavailable(&error))?;
@@ -168,11 +175,17 @@ impl Writer {
         appends: Vec<Append>,
         places: &[(i32, Place)],
     ) -> Way {
+        let partitions = partitions(writes, places);
+        let is_claimed = writes.iter().all(|write| {
+            let standing = self.claims.standing(write.partition);
+            standing.is_some() && write.tracked.claim == standing
+        });
+        let batch = Batch { partitions: &partitions, is_claimed };
         let last = (writes.len().saturating_sub(1)) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
         let (first, writes) = writes.split_at_mut(last);
-        let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(some, &[], &[]));
+        let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(&batch, some, &[], &[]));
         let calls: Vec<Cmd> = calls.collect();
-        let last = self.call(writes, &appends, places);
+        let last = self.call(&batch, writes, &appends, places);
         let link = self.link.clone();
         let calling = async move {
             // Streams and places say that the symbols are there: not before all have answered.
@@ -181,13 +194,15 @@ impl Writer {
             Ok((answers, Instant::now()))
         };
         let calling = tokio::spawn(calling.instrument(span::of("FCALL")));
-        Way::Called { appends, places: places.to_vec(), answered: maybe_done(calling) }
+        let (places, answered) = (places.to_vec(), maybe_done(calling));
+        Way::Called { appends, places, partitions, answered }
     }
 
     async fn settle_single(
         &mut self,
         mut appends: Vec<Append>,
         places: Vec<(i32, Place)>,
+        partitions: &[i32],
         mut answered: MaybeDone<JoinHandle<Answered>>,
     ) -> RedisResult<Written> {
         Pin::new(&mut answered).await;
@@ -196,11 +211,15 @@ impl Writer {
             .and_then(Result::ok)
             .ok_or_else(|| unexpected("a call was given up before it had an answer"))??;
         let mut written = Written::at(at, places);
-        let mut overtaken = Vec::new();
-        for (call, (refused, overlaps)) in answers.into_iter().enumerate() {
+        let (mut overtaken, mut lost) = (Vec::new(), Vec::new());
+        for (call, (refused, overlaps, some)) in answers.into_iter().enumerate() {
             let first = call * SYMBOLS_A_CALL;
             written.refused.extend(refused.into_iter().map(|index| first + index));
             overtaken = overlaps;
+            lost.extend(some);
+        }
+        for (index, partition) in partitions.iter().enumerate() {
+            self.claims.answered(*partition, lost.contains(&index));
         }
         loop {
             let mut again = Vec::new();
@@ -221,9 +240,16 @@ impl Writer {
                 return Ok(written);
             }
             again.retain(|append| !append.is_empty());
-            let call = self.call(&mut [], &again, &written.places);
+            // It has no symbol, and with no partition but those of its places it says enough.
+            let partitions = self::partitions(&[], &written.places);
+            let batch = Batch { partitions: &partitions, is_claimed: false };
+            let call = self.call(&batch, &mut [], &again, &written.places);
             let answers = self.link.all::<Answer>(vec![call]).instrument(span::of("FCALL"));
-            overtaken = answers.await?.into_iter().flat_map(|(_, overlaps)| overlaps).collect();
+            let (_, overlaps, lost) = answers.await?.pop().ok_or_else(|| unexpected("nothing"))?;
+            for index in lost {
+                self.claims.answered(partitions[index], true);
+            }
+            overtaken = overlaps;
             appends = again;
             written.at = Instant::now();
         }
@@ -232,6 +258,7 @@ impl Writer {
     /// A call of the function.
     fn call(
         &mut self,
+        batch: &Batch<'_>,
         writes: &mut [SymbolWrite<'_>],
         appends: &[Append],
         places: &[(i32, Place)],
@@ -244,21 +271,34 @@ impl Writer {
         );
         let symbols: usize = writes.iter().map(SymbolText::key_count).sum();
         let keys = 1 + symbols + 2 * appends.len();
-        call.arg("FCALL").arg("gostocks_write_5").arg(keys).arg(keys::log(&self.log.topic));
+        call.arg("FCALL").arg("gostocks_write_6").arg(keys).arg(keys::log(&self.log.topic));
         for write in writes.iter() {
             SymbolText::keys(&self.state, write, &mut call);
         }
         for append in appends {
             call.arg(&self.streams.keys(append.partition));
         }
-        call.arg(self.log.id.as_str()).arg(writes.len());
-        call.arg(appends.len()).arg(places.len());
+        call.arg(self.log.id.as_str()).arg(batch.partitions.len());
+        call.arg(writes.len()).arg(appends.len()).arg(if batch.is_claimed { "1" } else { "" });
+        for partition in batch.partitions {
+            let place = places.iter().find(|(of, _)| of == partition).map(|(_, place)| *place);
+            self.partition_arguments(*partition, place, &mut call);
+        }
         for write in writes {
             self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
+            write.tracked.written_under(self.claims.of(write.partition));
         }
         appends.iter().for_each(|append| self.streams.arguments(append, &mut call));
-        self.place_arguments(places, &mut call);
         call
+    }
+
+    /// The first call that names a partition which is not claimed makes the claim.
+    fn partition_arguments(&mut self, partition: i32, place: Option<Place>, call: &mut Cmd) {
+        let told = self.places.get(&partition).copied().map(log::encode_place);
+        let (claim, is_new) = self.claims.make(partition);
+        call.arg(partition).arg(told.unwrap_or_default());
+        call.arg(place.map(log::encode_place).unwrap_or_default());
+        call.arg(self.claims.text(claim)).arg(if is_new { "1" } else { "" });
     }
 
     fn place_arguments(&self, places: &[(i32, Place)], call: &mut Cmd) {
@@ -284,9 +324,10 @@ impl Writer {
         let mut calls = Vec::with_capacity(writes.len());
         for write in writes.iter_mut() {
             let mut call = Cmd::with_capacity(ARGS_A_SYMBOL, BYTES_A_SYMBOL);
-            call.arg("FCALL").arg("gostocks_symbol_5").arg(SymbolText::key_count(write));
+            call.arg("FCALL").arg("gostocks_symbol_6").arg(SymbolText::key_count(write));
             SymbolText::keys(&self.state, write, &mut call);
             self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
+            write.tracked.written_under(None);
             calls.push(call);
         }
         let accepted = self.link.all::<bool>(calls).instrument(span::of("FCALL")).await?;
@@ -295,7 +336,7 @@ impl Writer {
         while !appends.is_empty() {
             let calls = appends.iter().map(|append| {
                 let mut call = Cmd::with_capacity(16, append.bytes());
-                call.arg("FCALL").arg("gostocks_stream_5").arg(2);
+                call.arg("FCALL").arg("gostocks_stream_6").arg(2);
                 call.arg(&self.streams.keys(append.partition)).arg(self.log.id.as_str());
                 self.streams.arguments(append, &mut call);
                 call
@@ -315,8 +356,8 @@ impl Writer {
             appends = again;
         }
         let log = keys::log(&self.log.topic);
-        let log = ("gostocks_places_5", log.as_str());
-        let marks = self.marks.iter().map(|mark| ("gostocks_mark_5", mark.as_str()));
+        let log = ("gostocks_places_6", log.as_str());
+        let marks = self.marks.iter().map(|mark| ("gostocks_mark_6", mark.as_str()));
         let calls = [log].into_iter().chain(marks).map(|(function, key)| {
             let mut call = Cmd::new();
             call.arg("FCALL").arg(function).arg(1).arg(key);
@@ -327,6 +368,17 @@ impl Writer {
         self.link.all::<()>(calls.collect()).instrument(span::of("FCALL")).await?;
         Ok(Written { at: Instant::now(), ..written })
     }
+}
+
+/// Those of the symbols and of the places, each once.
+fn partitions(writes: &[SymbolWrite<'_>], places: &[(i32, Place)]) -> Vec<i32> {
+    let mut partitions: Vec<i32> = places.iter().map(|(partition, _)| *partition).collect();
+    for write in writes {
+        if !partitions.contains(&write.partition) {
+            partitions.push(write.partition);
+        }
+    }
+    partitions
 }
 
 fn unexpected(text: &'static str) -> RedisError {

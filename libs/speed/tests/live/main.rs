@@ -1,13 +1,14 @@
 //! What the writer leaves and what the reader and a tail make of it, on a real Redis and on a real
 //! cluster.
 
+mod claims;
+mod writing;
+
 use std::time::Duration;
 
-use market::{
-    CandleSpec, Interval, Place, Price, Sequence, StateSpec, Symbol, SymbolState, Trade, Volume,
-};
+use market::{CandleSpec, Interval, Place, Price, Sequence, StateSpec, Symbol, Trade, Volume};
 use speed::{
-    CandleRange, Reader, StreamEntry, SymbolWrite, Tail, TailError, Writer, WriterSettings,
+    CandleRange, Reader, StreamEntry, SymbolWrite, Tail, TailError, Tracked, Writer, WriterSettings,
 };
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -32,7 +33,7 @@ fn settings(stream_trades: u64) -> WriterSettings {
 /// A writer and what it has written.
 struct Log {
     writer: Writer,
-    states: Vec<SymbolState>,
+    states: Vec<Tracked>,
     /// By partition.
     trades: [Vec<(String, Sequence, Trade)>; PARTITIONS as usize],
 }
@@ -48,7 +49,7 @@ impl Log {
     /// A batch of so many records a partition, two trades each and 700 ms apart.
     async fn write(&mut self, records: usize) -> speed::Written {
         self.writer.begin_streams(0..PARTITIONS).await.expect("known");
-        let bases = self.states.iter().map(|state| state.as_of).collect::<Vec<_>>();
+        let before = self.states.iter().map(|it| it.state.as_of).collect::<Vec<_>>();
         for partition in 0..PARTITIONS {
             let mine = SYMBOLS.iter().enumerate().filter(|(_, (_, of))| *of == partition);
             let mine: Vec<_> = mine.map(|(number, (name, _))| (number, *name)).collect();
@@ -59,7 +60,7 @@ impl Log {
                 for index in 0..2 {
                     let sequence = Sequence { offset, index };
                     let trade = trade(offset * 2 + i64::from(index));
-                    assert!(self.states[number].apply(&trade, sequence));
+                    assert!(self.states[number].state.apply(&trade, sequence));
                     self.writer.append(partition, number as u32, name, sequence, &trade);
                     trades.push((name.to_owned(), sequence, trade));
                 }
@@ -70,15 +71,14 @@ impl Log {
         };
         let places = (0..).zip(&self.trades).filter_map(|(at, trades)| Some((at, place(trades)?)));
         let places: Vec<_> = places.collect();
-        let mut writes: Vec<_> = self.states.iter_mut().zip(bases).zip(SYMBOLS).collect();
+        let mut writes: Vec<_> = self.states.iter_mut().zip(before).zip(SYMBOLS).collect();
         let mut writes: Vec<_> = writes
             .iter_mut()
-            .filter(|((state, base), _)| state.as_of != *base)
-            .map(|((state, base), (symbol, partition))| SymbolWrite {
+            .filter(|((tracked, before), _)| tracked.state.as_of != *before)
+            .map(|((tracked, _), (symbol, partition))| SymbolWrite {
                 symbol,
                 partition: *partition,
-                base: *base,
-                state,
+                tracked,
             })
             .collect();
         self.writer.write(&mut writes, &places).await.expect("written")
@@ -149,7 +149,7 @@ async fn check_reader(redis: &str) {
     let mut states = reader.states(&spec()).await.expect("states");
     states.sort_by(|one, two| one.symbol.cmp(&two.symbol));
     assert_eq!(states.len(), SYMBOLS.len());
-    for ((name, partition), state) in SYMBOLS.iter().zip(&log.states) {
+    for ((name, partition), Tracked { state, .. }) in SYMBOLS.iter().zip(&log.states) {
         let snapshot = states.iter().find(|it| it.symbol.as_str() == *name).expect("it is there");
         assert_eq!(snapshot.position.partition, *partition);
         assert_eq!(Some(snapshot.position.sequence), state.as_of);
@@ -211,8 +211,8 @@ async fn check_reader(redis: &str) {
 
 async fn check_candle_ranges(reader: &Reader, log: &Log) {
     let seconds: Vec<_> =
-        log.states[0].candles[0].iter().map(|(start, candle)| (start, *candle)).collect();
-    let interval = log.states[0].candles[0].spec().interval;
+        log.states[0].state.candles[0].iter().map(|(start, candle)| (start, *candle)).collect();
+    let interval = log.states[0].state.candles[0].spec().interval;
     let (first, last) = (seconds[0].0, seconds[seconds.len() - 1].0);
     let check = async |from, to, limit, expected: &[_]| {
         let range = CandleRange { from, to, limit };
@@ -292,7 +292,8 @@ fn a_tail_goes_on_after_its_master_was_replaced() {
     });
     let names = SYMBOLS.map(|(name, _)| name);
     let states = runtime.block_on(again.load(&names, false)).expect("all states");
-    assert!(states.iter().map(|it| it.as_of).eq(log.states.iter().map(|it| it.as_of)));
+    let as_of = |states: &[Tracked]| states.iter().map(|it| it.state.as_of).collect::<Vec<_>>();
+    assert_eq!(as_of(&states), as_of(&log.states));
     let mut again = Log { writer: again, states, trades: log.trades };
     runtime.block_on(again.write(10));
     let after = runtime.block_on(tailed(&mut tail, 0, 20));
@@ -308,8 +309,8 @@ fn recent_trades_go_round_their_ring() {
         let mut log = Log::begin(redis.address(), 1_000).await;
         for (round, records) in [1, 2, 1, 9, 1, 3, 1, 40, 1, 1].into_iter().enumerate() {
             assert!(log.write(records).await.refused.is_empty());
-            let traded = log.states.iter().zip(SYMBOLS).filter(|(state, _)| state.as_of.is_some());
-            for (state, (name, _)) in traded {
+            let states = log.states.iter().map(|tracked| &tracked.state).zip(SYMBOLS);
+            for (state, (name, _)) in states.filter(|(state, _)| state.as_of.is_some()) {
                 let stored = reader.recent(&symbol(name)).await.expect("an answer");
                 let expected: Vec<_> = state.recent.iter().copied().collect();
                 assert_eq!(stored.expect("trades"), expected, "{name}, round {round}");
@@ -383,174 +384,6 @@ fn what_somebody_else_wrote_is_an_error_and_no_end() {
     });
 }
 
-/// Some hundred symbols of one partition, each with one trade more.
-struct Many {
-    writer: Writer,
-    names: Vec<String>,
-    states: Vec<SymbolState>,
-}
-
-impl Many {
-    async fn begin(redis: &str) -> Self {
-        let mut writer = Writer::connect(redis, settings(100_000)).await.expect("connected");
-        let names: Vec<String> = (0..1_100).map(|number| format!("SYMBOL:{number}")).collect();
-        let symbols: Vec<&str> = names.iter().map(String::as_str).collect();
-        let states = writer.load(&symbols, false).await.expect("states");
-        Self { writer, names, states }
-    }
-
-    /// A record of each of these symbols, from this offset on.
-    async fn write(
-        &mut self,
-        numbers: impl IntoIterator<Item = usize>,
-        offset: i64,
-    ) -> anyhow::Result<speed::Written> {
-        self.writer.begin_streams([0]).await.expect("known");
-        let numbers: Vec<usize> = numbers.into_iter().collect();
-        let bases: Vec<_> = numbers.iter().map(|number| self.states[*number].as_of).collect();
-        for (number, offset) in numbers.iter().zip(offset..) {
-            let (sequence, trade) = (Sequence::of_record(offset), trade(offset));
-            assert!(self.states[*number].apply(&trade, sequence));
-            self.writer.append(0, *number as u32, &self.names[*number], sequence, &trade);
-        }
-        let states = self.states.iter_mut().zip(&self.names).enumerate();
-        let states = states.filter(|(number, _)| numbers.contains(number));
-        let mut writes: Vec<SymbolWrite<'_>> = states
-            .zip(bases)
-            .map(|((_, (state, symbol)), base)| SymbolWrite { symbol, partition: 0, base, state })
-            .collect();
-        let place = Place { offset: offset + numbers.len() as i64 - 1, fingerprint: 7 };
-        self.writer.write(&mut writes, &[(0, place)]).await
-    }
-}
-
-#[test]
-fn streams_and_places_wait_for_every_symbol_of_a_large_batch() {
-    let redis = testkit::redis();
-    let mut person = Person::at(redis.address());
-    let runtime = Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let mut one = Many::begin(redis.address()).await;
-        let written = one.write(0..1_100, 0).await.expect("written");
-        assert_eq!((written.trades, written.refused), (1_100, vec![]));
-        let place: String = person.run(&["HGET", "log:{market_ticks}", "partition.0"]);
-        person.run::<()>(&["DEL", "price:{SYMBOL:3}"]);
-        let error = one.write(0..1_100, 1_100).await.expect_err("one of them is lost").to_string();
-        assert!(error.contains("has lost what it held"), "{error}");
-        let reader = Reader::new(redis.address(), Duration::from_secs(5)).expect("an address");
-        let ends = reader.ends(TOPIC).await.expect("an answer").expect("a log");
-        assert_eq!(ends.newest[0], Some(Sequence::of_record(1_099)), "nothing was appended");
-        let unchanged: String = person.run(&["HGET", "log:{market_ticks}", "partition.0"]);
-        assert_eq!(unchanged, place);
-
-        // Another writer is ahead with some of them.
-        let mut one = Many::begin(redis.address()).await;
-        let mut two = Many::begin(redis.address()).await;
-        one.write([7, 550, 1_050], 10_000).await.expect("written");
-        let written = two.write(0..1_100, 3_000).await.expect("written");
-        assert_eq!(written.refused, [7, 550, 1_050]);
-    });
-}
-
-#[test]
-fn a_redis_that_went_back_before_the_first_write_is_noticed() {
-    let redis = testkit::redis();
-    let mut person = Person::at(redis.address());
-    let runtime = Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let mut log = Log::begin(redis.address(), 1_000).await;
-        log.write(5).await;
-        let key = ["HGET", "log:{market_ticks}", "partition.0"];
-        let before: String = person.run(&key);
-        log.write(5).await;
-        let mut again = Log::begin(redis.address(), 1_000).await;
-        let places = again.writer.places().await.expect("places");
-        assert_eq!(places[&0].offset, 9);
-        again.writer.told(places);
-        again.writer.check().await.expect("all is there");
-        person.run::<i64>(&["HSET", key[1], key[2], &before]);
-        let error = again.writer.check().await.expect_err("it went back").to_string();
-        assert!(error.contains("has lost what it held"), "{error}");
-        let place = Place { offset: 10, fingerprint: 1 };
-        let error = again.writer.write(&mut [], &[(0, place)]).await.expect_err("it went back");
-        assert!(error.to_string().contains("has lost what it held"), "{error}");
-    });
-}
-
-#[test]
-fn keys_of_another_layout_are_another_log() {
-    let redis = testkit::redis();
-    let mut person = Person::at(redis.address());
-    let runtime = Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        Log::begin(redis.address(), 1_000).await.write(5).await;
-        Writer::connect(redis.address(), settings(1_000)).await.expect("the same layout");
-        let key = "log:{market_ticks}";
-        for change in [["HSET", key, "layout", "3"].as_slice(), &["HDEL", key, "layout"]] {
-            person.run::<i64>(change);
-            let error = Writer::connect(redis.address(), settings(1_000)).await;
-            let error = error.expect_err("not this program's").to_string();
-            assert!(error.contains("laid out in another way"), "{error}");
-            assert!(error.contains("processor rebuild"), "{error}");
-        }
-        Writer::rebuild(redis.address(), TOPIC, PARTITIONS).await.expect("rebuilt");
-        Writer::connect(redis.address(), settings(1_000)).await.expect("this layout now");
-    });
-}
-
-#[test]
-fn a_symbol_has_a_position_only_with_its_candles() {
-    let redis = testkit::redis();
-    let mut person = Person::at(redis.address());
-    let runtime = Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        // Left by whoever: gone with the first write.
-        person.run::<i64>(&["HSET", "candles:{SYMBOL:0}:1m", "7", "garbage"]);
-        let mut many = Many::begin(redis.address()).await;
-        many.write([0], 0).await.expect("written");
-        assert_eq!(person.run::<i64>(&["EXISTS", "candles:{SYMBOL:0}:1m"]), 0);
-        let position = ["HGET", "price:{SYMBOL:0}", "position"];
-        let before: String = person.run(&position);
-        person.run::<()>(&["SET", "candles:{SYMBOL:0}:1s", "garbage"]);
-        // The first second is no longer the newest one.
-        many.write([0], 100).await.expect_err("there is no room for a candle");
-        assert_eq!(person.run::<String>(&position), before);
-    });
-}
-
-#[test]
-fn after_a_break_only_what_is_retained_is_left() {
-    let redis = testkit::redis();
-    let runtime = Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let reader = Reader::new(redis.address(), Duration::from_secs(5)).expect("an address");
-        let mut many = Many::begin(redis.address()).await;
-        let mut whole = many.states[0].clone();
-        let mut offset = 0;
-        // 1,000 steps are 700 seconds, and 15 minutes are retained.
-        for gap in [1, 1_000, 1, 1_200, 700, 90_000, 300_000] {
-            for loaded in [false, true] {
-                for _ in 0..100 {
-                    whole.apply(&trade(offset), Sequence::of_record(offset));
-                    many.write([0], offset).await.expect("written");
-                    offset += 2;
-                }
-                if loaded {
-                    many = Many::begin(redis.address()).await;
-                }
-                offset += gap;
-            }
-            for candles in &whole.candles {
-                let all = CandleRange { from: None, to: None, limit: usize::MAX };
-                let interval = candles.spec().interval;
-                let found = reader.candles(&symbol("SYMBOL:0"), interval, all).await;
-                let expected: Vec<_> = candles.iter().map(|(start, it)| (start, *it)).collect();
-                assert_eq!(found.expect("candles"), expected, "{interval} after {gap}");
-            }
-        }
-    });
-}
-
 #[test]
 fn a_tail_is_not_stopped_by_entries_of_others() {
     let redis = testkit::redis();
@@ -594,38 +427,4 @@ fn a_tail_is_not_stopped_by_entries_of_others() {
             assert!(again.is_err(), "said once: {again:?}");
         }
     });
-}
-
-#[test]
-fn a_redis_that_went_back_is_noticed() {
-    let redis = testkit::redis();
-    let runtime = Runtime::new().expect("a runtime");
-    let client = redis::Client::open(format!("redis://{}", redis.address())).expect("an address");
-    let mut connection = client.get_connection().expect("a Redis");
-    for (key, field) in [
-        ("price:{AAPL}", "position"),
-        ("ticks:{market_ticks/0}:end", "last"),
-        ("log:{market_ticks}", "partition.0"),
-    ] {
-        runtime.block_on(async {
-            Writer::rebuild(redis.address(), TOPIC, PARTITIONS).await.expect("rebuilt");
-            let mut log = Log::begin(redis.address(), 1_000).await;
-            log.write(5).await;
-            let before: String =
-                redis::cmd("HGET").arg(key).arg(field).query(&mut connection).expect("a value");
-            log.write(5).await;
-            redis::cmd("HSET").arg(key).arg(field).arg(before).exec(&mut connection).expect("set");
-            log.writer.begin_streams(0..PARTITIONS).await.expect("known");
-            let (base, sequence) = (log.states[0].as_of, Sequence { offset: 50, index: 0 });
-            let trade = trade(100);
-            log.states[0].apply(&trade, sequence);
-            log.writer.append(0, 0, "AAPL", sequence, &trade);
-            let state = &mut log.states[0];
-            let write = SymbolWrite { symbol: "AAPL", partition: 0, base, state };
-            let place = Place { offset: 50, fingerprint: 1 };
-            let refused = log.writer.write(&mut [write], &[(0, place)]).await;
-            let error = refused.expect_err("it has lost something").to_string();
-            assert!(error.contains("has lost what it held"), "{key}: {error}");
-        });
-    }
 }

@@ -1,0 +1,73 @@
+//! Which partitions' symbols this writer has to itself on a single Redis, as far as it knows.
+//!
+//! ```text
+//!  none ──first call of a batch──▶ made ──answered──▶ stands ──a call finds another's, or none──▶ none
+//! ```
+//! A claim is a text that nobody else uses, in the log's key. Whoever writes a symbol of a partition
+//! leaves its own there, or none where it finds another's. So while a claim is found again, nobody
+//! else has written between; and a symbol that was loaded or written while it stood is as it was.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+/// Tells one claim of a writer from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim(u64);
+
+#[derive(Debug)]
+pub(crate) struct Claims {
+    writer: Uuid,
+    last: u64,
+    of: HashMap<i32, (Claim, Stage)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Made,
+    Stands,
+}
+
+impl Claims {
+    pub(crate) fn new() -> Self {
+        Self { writer: Uuid::now_v7(), last: 0, of: HashMap::new() }
+    }
+
+    /// The claim to a partition; `None` where Redis has not answered one.
+    pub(crate) fn standing(&self, partition: i32) -> Option<Claim> {
+        self.of
+            .get(&partition)
+            .filter(|(_, stage)| *stage == Stage::Stands)
+            .map(|(claim, _)| *claim)
+    }
+
+    /// The claim under which a batch is written, and whether it is a new one.
+    pub(crate) fn make(&mut self, partition: i32) -> (Claim, bool) {
+        if let Some(claim) = self.of(partition) {
+            return (claim, false);
+        }
+        self.last += 1;
+        let claim = Claim(self.last);
+        self.of.insert(partition, (claim, Stage::Made));
+        (claim, true)
+    }
+
+    /// The claim that was made to a partition, whether or not Redis has answered.
+    pub(crate) fn of(&self, partition: i32) -> Option<Claim> {
+        self.of.get(&partition).map(|(claim, _)| *claim)
+    }
+
+    /// As it stands in the log's key.
+    pub(crate) fn text(&self, Claim(number): Claim) -> String {
+        format!("{}.{number}", self.writer.simple())
+    }
+
+    /// A batch with this partition was answered: nobody else wrote meanwhile, or somebody did.
+    pub(crate) fn answered(&mut self, partition: i32, is_lost: bool) {
+        if is_lost {
+            self.of.remove(&partition);
+        } else if let Some((_, stage)) = self.of.get_mut(&partition) {
+            *stage = Stage::Stands;
+        }
+    }
+}

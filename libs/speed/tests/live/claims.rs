@@ -1,0 +1,271 @@
+//! Writers that have a partition to themselves, and writers that do not.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Symbols: more than go into one call.
+const MANY: usize = 700;
+
+fn names() -> Vec<String> {
+    (0..MANY).map(|number| format!("SYMBOL:{number}")).collect()
+}
+
+/// The symbol of a record. Some symbols are in nearly every batch, and most are not.
+fn symbol_of(offset: i64) -> usize {
+    let offset = offset as usize;
+    if offset.is_multiple_of(3) { offset % 7 } else { (offset * 31) % MANY }
+}
+
+fn record(offset: i64) -> (Sequence, Trade) {
+    (Sequence::of_record(offset), trade(offset))
+}
+
+/// Something that reads the log from a place and writes what it reads, as a processor does.
+struct One {
+    writer: Writer,
+    states: Vec<Option<Tracked>>,
+    names: Vec<String>,
+    next: i64,
+    refused: usize,
+}
+
+impl One {
+    /// Begins where Redis is.
+    async fn begin(redis: &str) -> Self {
+        let mut writer = Writer::connect(redis, settings(1_000_000)).await.expect("connected");
+        let places = writer.places().await.expect("places");
+        let next = places.get(&0).map_or(0, |place| place.offset + 1);
+        writer.told(places);
+        Self { writer, states: vec![None; MANY], names: names(), next, refused: 0 }
+    }
+
+    /// The next so many records, in one batch.
+    async fn write(&mut self, records: i64) {
+        let last = self.next + records - 1;
+        let mut numbers: Vec<usize> = (self.next..=last).map(symbol_of).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let missing: Vec<usize> =
+            numbers.iter().copied().filter(|number| self.states[*number].is_none()).collect();
+        let symbols: Vec<&str> = missing.iter().map(|number| &*self.names[*number]).collect();
+        let loaded = self.writer.load(&symbols, false).await.expect("loaded");
+        for (number, tracked) in missing.into_iter().zip(loaded) {
+            self.states[number] = Some(tracked);
+        }
+        self.writer.begin_streams([0]).await.expect("known");
+        let mut is_changed = vec![false; MANY];
+        for offset in self.next..=last {
+            let (number, (sequence, trade)) = (symbol_of(offset), record(offset));
+            let tracked = self.states[number].as_mut().expect("loaded");
+            is_changed[number] |= tracked.state.apply(&trade, sequence);
+            self.writer.append(0, number as u32, &self.names[number], sequence, &trade);
+        }
+        let changed = |(number, _): &(usize, &mut Option<Tracked>)| is_changed[*number];
+        let (mut written, mut writes) = (Vec::new(), Vec::new());
+        for (number, tracked) in self.states.iter_mut().enumerate().filter(changed) {
+            let tracked = tracked.as_mut().expect("loaded");
+            written.push(number);
+            writes.push(SymbolWrite { symbol: &self.names[number], partition: 0, tracked });
+        }
+        let place = Place { offset: last, fingerprint: 7 };
+        let done = self.writer.write(&mut writes, &[(0, place)]).await.expect("written");
+        self.refused += done.refused.len();
+        done.refused.iter().for_each(|index| self.states[written[*index]] = None);
+        self.next = last + 1;
+    }
+}
+
+/// Compares what Redis has with the log up to its place, symbol by symbol.
+async fn check(redis: &str) {
+    let reader = Reader::new(redis, PATIENCE).expect("an address");
+    let one = One::begin(redis).await;
+    let mut whole: Vec<_> = (0..MANY).map(|_| market::SymbolState::new(&spec())).collect();
+    for offset in 0..one.next {
+        let (sequence, trade) = record(offset);
+        whole[symbol_of(offset)].apply(&trade, sequence);
+    }
+    for (name, expected) in one.names.iter().zip(&whole) {
+        let stored = reader.state(&symbol(name), &spec()).await.expect("an answer");
+        let stored = stored.map(|snapshot| snapshot.state);
+        let (stored_as_of, latest) =
+            stored.as_ref().map_or((None, None), |state| (state.as_of, state.latest));
+        assert_eq!((stored_as_of, latest), (expected.as_of, expected.latest), "{name}");
+        for candles in &expected.candles {
+            let all = CandleRange { from: None, to: None, limit: usize::MAX };
+            let interval = candles.spec().interval;
+            let found = match stored {
+                Some(_) => reader.candles(&symbol(name), interval, all).await.expect("candles"),
+                None => Vec::new(),
+            };
+            let candles: Vec<_> = candles.iter().map(|(start, it)| (start, *it)).collect();
+            assert!(found == candles, "the candles of {name}, {interval}");
+        }
+        let recent: Vec<_> = expected.recent.iter().copied().collect();
+        let stored = reader.recent(&symbol(name)).await.expect("an answer");
+        assert_eq!(stored.unwrap_or_default(), recent, "{name}");
+    }
+}
+
+/// How often Redis was asked for one field, from within functions too.
+fn reads(person: &mut Person) -> u64 {
+    let stats: String = person.run(&["INFO", "commandstats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hget:calls="));
+    line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+}
+
+#[test]
+fn what_is_stored_is_read_back_only_where_somebody_else_may_have_written() {
+    let redis = testkit::redis();
+    let mut person = Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = One::begin(redis.address()).await;
+        one.write(2_000).await;
+        // Each symbol was new.
+        one.write(2_000).await;
+        let before = reads(&mut person);
+        one.write(2_000).await;
+        one.write(2_000).await;
+        assert_eq!(reads(&mut person), before, "nobody else writes");
+        let mut two = One::begin(redis.address()).await;
+        two.write(1).await;
+        let before = reads(&mut person);
+        one.write(2_000).await;
+        assert!(reads(&mut person) > before + 500, "somebody else has written");
+        assert_eq!(one.refused, 1);
+        one.write(2_000).await;
+        let before = reads(&mut person);
+        one.write(2_000).await;
+        assert_eq!(reads(&mut person), before, "it has the partition to itself again");
+        check(redis.address()).await;
+    });
+}
+
+#[test]
+fn a_claim_is_lost_to_whoever_writes_meanwhile_even_within_a_batch() {
+    let redis = testkit::redis();
+    let person = &mut Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    let writer = runtime.block_on(Writer::connect(redis.address(), settings(1_000)));
+    writer.expect("a log");
+    let key = "log:{market_ticks}";
+    let log: String = person.run(&["HGET", key, "id"]);
+    // A call of no symbols, of one partition: what it is told, tells, claims, and whether anew.
+    let call = |person: &mut Person, [told, now, claim, anew]: [&str; 4]| {
+        let mut call = redis::cmd("FCALL");
+        call.arg("gostocks_write_6").arg(1).arg(key).arg(&log).arg(1).arg(0).arg(0).arg("1");
+        call.arg(0).arg(told).arg(now).arg(claim).arg(anew);
+        let answer: (Vec<usize>, Vec<String>, Vec<usize>) =
+            call.query(&mut person.0).expect("answered");
+        (answer.2, person.run::<Option<String>>(&["HGET", key, "writer.0"]))
+    };
+    let (one, two) = (Some("one.1".to_owned()), Some("two.1".to_owned()));
+    let place = |offset: i64| format!("{offset:019} {:016x}", 7);
+    assert_eq!(call(person, ["", "", "one.1", "1"]), (vec![], one.clone()));
+    assert_eq!(call(person, ["", &place(1), "one.1", ""]), (vec![], one.clone()), "it stands");
+    assert_eq!(
+        call(person, [&place(1), "", "two.1", "1"]),
+        (vec![], two.clone()),
+        "claimed by another"
+    );
+    assert_eq!(call(person, [&place(1), "", "one.1", ""]), (vec![0], None), "which one learns");
+    assert_eq!(
+        call(person, [&place(1), "", "two.1", ""]),
+        (vec![0], None),
+        "and so does the other"
+    );
+    assert!(call(person, [&place(1), &place(2), "two.2", "1"]).0.is_empty());
+    // A writer of an older version.
+    person.run::<i64>(&["HSET", key, "partition.0", &place(3)]);
+    let answer = call(person, [&place(2), "", "two.2", ""]);
+    assert_eq!(answer.0, [0], "it told a place, if nothing else");
+}
+
+#[test]
+fn a_redis_that_went_back_to_before_is_noticed_whatever_it_claims() {
+    let redis = testkit::redis();
+    let mut person = Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = One::begin(redis.address()).await;
+        for _ in 0..3 {
+            one.write(500).await;
+        }
+        let keys: Vec<String> = person.run(&["KEYS", "*"]);
+        let dumps: Vec<Vec<u8>> = keys.iter().map(|key| person.run(&["DUMP", key])).collect();
+        one.write(500).await;
+        for (key, dump) in keys.iter().zip(dumps) {
+            let mut restore = redis::cmd("RESTORE");
+            restore.arg(key).arg(0).arg(dump).arg("REPLACE");
+            restore.exec(&mut person.0).expect("restored");
+        }
+        let claim: Option<String> = person.run(&["HGET", "log:{market_ticks}", "writer.0"]);
+        assert!(claim.is_some(), "the claim is there all the same");
+        let (sequence, trade) = record(one.next);
+        let number = symbol_of(one.next);
+        let tracked = one.states[number].as_mut().expect("written before");
+        tracked.state.apply(&trade, sequence);
+        let write = SymbolWrite { symbol: &one.names[number], partition: 0, tracked };
+        let place = Place { offset: one.next, fingerprint: 7 };
+        let error = one.writer.write(&mut [write], &[(0, place)]).await.expect_err("it went back");
+        assert!(error.to_string().contains("has lost what it held"), "{error}");
+        let mut again = One::begin(redis.address()).await;
+        again.write(900).await;
+        check(redis.address()).await;
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// One of the two writes so many records.
+    Writes(usize, i64),
+    /// Both write at once.
+    Both(i64, i64),
+    /// One of the two is killed; another begins in its place.
+    Dies(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..2_usize, 1..60_i64).prop_map(|(of, records)| Step::Writes(of, records)),
+        2 => (0..2_usize, 700..1_500_i64).prop_map(|(of, records)| Step::Writes(of, records)),
+        3 => (1..1_500_i64, 1..1_500_i64).prop_map(|(one, two)| Step::Both(one, two)),
+        2 => (0..2_usize).prop_map(Step::Dies),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Whoever writes when, and dies when: Redis is as one pass over the log leaves it, up to the
+    /// place that it has.
+    #[test]
+    fn two_writers_leave_what_one_pass_leaves(steps in prop::collection::vec(step(), 1..14)) {
+        let redis = testkit::redis();
+        let runtime = Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let mut writers = VecDeque::new();
+            for _ in 0..2 {
+                writers.push_back(One::begin(redis.address()).await);
+            }
+            for step in steps {
+                match step {
+                    Step::Writes(of, records) => writers[of].write(records).await,
+                    Step::Both(first, second) => {
+                        let (mut one, mut two) = (writers.pop_front().expect("one"), writers.pop_front().expect("two"));
+                        tokio::join!(one.write(first), two.write(second));
+                        writers.extend([one, two]);
+                    }
+                    Step::Dies(of) => writers[of] = One::begin(redis.address()).await,
+                }
+            }
+            // Both die, and the log goes on from the place.
+            let mut last = One::begin(redis.address()).await;
+            last.write(1).await;
+            check(redis.address()).await;
+        });
+    }
+}
