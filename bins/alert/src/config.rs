@@ -56,6 +56,8 @@ impl Config {
 
 impl Configuration for Config {
     const METRICS_ADDR: &'static str = "127.0.0.1:9103";
+    /// The index: evaluation is slower by a third to two thirds without.
+    const HUGE_PAGES: bool = true;
 
     fn read(settings: &mut Settings) -> Option<Self> {
         let host = settings.read("GRPC_HOST", Some("127.0.0.1"), parse::host);

@@ -83,7 +83,11 @@ pub fn run<C: Configuration>(
             return ExitCode::from(WRONG_SETTINGS);
         }
     };
+    let huge_pages = if C::HUGE_PAGES { Ok(()) } else { nix::sys::prctl::set_thp_disable(true) };
     let traces = telemetry::start(name, common.log.clone(), &common.traces);
+    if let Err(error) = huge_pages {
+        tracing::info!(%error, "the kernel gives huge pages all the same");
+    }
     let service = Service::new(name, common.shutdown_timeout);
     if let Err(error) = live(&common, config, &service, traces, serve) {
         service.fail(name, &error);
