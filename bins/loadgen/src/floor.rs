@@ -26,7 +26,7 @@ pub(crate) enum Floor {
     },
     /// Serve a bare answer in the shape of `GET /price/AAPL`, until killed.
     Http {
-        #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
+        #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
         listen: SocketAddr,
     },
     /// How long PostgreSQL takes to commit one small row.

@@ -83,10 +83,11 @@ pub fn run<C: Configuration>(
             return ExitCode::from(WRONG_SETTINGS);
         }
     };
-    let huge_pages = if C::HUGE_PAGES { Ok(()) } else { nix::sys::prctl::set_thp_disable(true) };
+    // Before anything large is allocated.
+    let huge_pages = allow_huge_pages(C::HUGE_PAGES);
     let traces = telemetry::start(name, common.log.clone(), &common.traces);
     if let Err(error) = huge_pages {
-        tracing::info!(%error, "the kernel gives huge pages all the same");
+        tracing::info!(%error, "huge pages are as the kernel has them");
     }
     let service = Service::new(name, common.shutdown_timeout);
     if let Err(error) = live(&common, config, &service, traces, serve) {
@@ -98,6 +99,16 @@ pub fn run<C: Configuration>(
     }
     tracing::info!("stopped");
     ExitCode::SUCCESS
+}
+
+#[cfg(target_os = "linux")]
+fn allow_huge_pages(are_allowed: bool) -> nix::Result<()> {
+    nix::sys::prctl::set_thp_disable(!are_allowed)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allow_huge_pages(_are_allowed: bool) -> nix::Result<()> {
+    Ok(())
 }
 
 fn live<C: Configuration>(

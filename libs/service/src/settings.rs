@@ -18,8 +18,8 @@ pub trait Configuration: Sized + Send {
     const METRICS_ADDR: &'static str;
 
     /// Whether its memory is to be in pages of 2 MB where the kernel has such: for a program that
-    /// looks into a large memory here and there all the time. Any other is faster by nothing and
-    /// larger by half, since the kernel fills such a page up around the little that is used of it.
+    /// looks into a large memory here and there all the time. Any other gains little and is larger by
+    /// half, since the kernel fills such a page up around the little that is used of it.
     const HUGE_PAGES: bool = false;
 
     fn read(settings: &mut Settings) -> Option<Self>;

@@ -1,7 +1,9 @@
 //! Which partitions' symbols this writer has to itself on a single Redis, as far as it knows.
 //!
 //! ```text
-//!  none ──first call of a batch──▶ made ──answered──▶ stands ──a call finds another's, or none──▶ none
+//!  none ──first call of a batch──▶ made ──answered──▶ stands
+//!   ▲                               │                   │
+//!   └── a call finds another's, or none, or another place than was told
 //! ```
 //! A claim is a text that nobody else uses, in the log's key. Whoever writes a symbol of a partition
 //! leaves its own there, or none where it finds another's. So while a claim is found again, nobody
@@ -19,7 +21,7 @@ pub(crate) struct Claim(u64);
 pub(crate) struct Claims {
     writer: Uuid,
     last: u64,
-    of: HashMap<i32, (Claim, Stage)>,
+    made: HashMap<i32, (Claim, Stage)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +32,12 @@ enum Stage {
 
 impl Claims {
     pub(crate) fn new() -> Self {
-        Self { writer: Uuid::now_v7(), last: 0, of: HashMap::new() }
+        Self { writer: Uuid::now_v7(), last: 0, made: HashMap::new() }
     }
 
     /// The claim to a partition; `None` where Redis has not answered one.
     pub(crate) fn standing(&self, partition: i32) -> Option<Claim> {
-        self.of
+        self.made
             .get(&partition)
             .filter(|(_, stage)| *stage == Stage::Stands)
             .map(|(claim, _)| *claim)
@@ -48,13 +50,13 @@ impl Claims {
         }
         self.last += 1;
         let claim = Claim(self.last);
-        self.of.insert(partition, (claim, Stage::Made));
+        self.made.insert(partition, (claim, Stage::Made));
         (claim, true)
     }
 
     /// The claim that was made to a partition, whether or not Redis has answered.
     pub(crate) fn of(&self, partition: i32) -> Option<Claim> {
-        self.of.get(&partition).map(|(claim, _)| *claim)
+        self.made.get(&partition).map(|(claim, _)| *claim)
     }
 
     /// As it stands in the log's key.
@@ -65,8 +67,8 @@ impl Claims {
     /// A batch with this partition was answered: nobody else wrote meanwhile, or somebody did.
     pub(crate) fn answered(&mut self, partition: i32, is_lost: bool) {
         if is_lost {
-            self.of.remove(&partition);
-        } else if let Some((_, stage)) = self.of.get_mut(&partition) {
+            self.made.remove(&partition);
+        } else if let Some((_, stage)) = self.made.get_mut(&partition) {
             *stage = Stage::Stands;
         }
     }

@@ -18,8 +18,9 @@
 //! noticed, and the log read again from what it has.
 //!
 //! On a single Redis a writer claims the partitions of its symbols. While its claims hold and Redis
-//! has the places that it told, nobody else has written and nothing was lost, and what is stored of
-//! a symbol need not be read back before it is written.
+//! has the places that it told, nobody else has written and no batch was lost, and what is stored of
+//! a symbol need not be read back before it is written. Not noticed then: one key that was set back
+//! by hand, and a Redis that went back in the midst of a batch over a connection that stood.
 
 mod address;
 mod candle_text;

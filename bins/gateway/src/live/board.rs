@@ -21,7 +21,8 @@ use crate::live::event::{After, Event, Kind, Kinds, Order, Payload, TICK_RANK};
 use crate::live::slot::{Held, Slot, Watcher};
 
 /// Firings that are kept, of all symbols together: for clients that come back, and for those that
-/// are a little behind.
+/// are a little behind. After a burst of more than these a client that had not read of its own symbol
+/// yet is told that it was too slow, and comes back.
 const FIRINGS_KEPT: usize = 10_000;
 /// Firings that are told again to a client that comes from another gateway, which may have heard of
 /// them in another order.
@@ -246,7 +247,6 @@ impl Board {
             std::mem::take(&mut *slots)
         };
         self.unknown.store(0, Ordering::Relaxed);
-        self.ticking.store(0, Ordering::Relaxed);
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for slot in gone.values() {
             slot.lock().wake(Kinds::of(&Kind::ALL));
@@ -376,7 +376,7 @@ impl Board {
             && let Payload::Firing(firing) = &oldest.payload
             && let Some(slot) = self.find(&firing.symbol)
         {
-            slot.lock().let_go(&oldest);
+            slot.lock().let_go(oldest.order.number);
         }
         let slot = self.find(symbol.as_str());
         if let Some(slot) = &slot {

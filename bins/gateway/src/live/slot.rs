@@ -106,11 +106,11 @@ impl Kept {
         self.events.push_back(event);
     }
 
-    /// Keeps an event no longer that is the oldest, where it is one of these at all.
-    fn let_go(&mut self, event: &Arc<Event>) {
-        if self.events.front().is_some_and(|oldest| Arc::ptr_eq(oldest, event)) {
+    /// Keeps an event no longer, nor any before it.
+    fn let_go(&mut self, number: u64) {
+        while self.events.front().is_some_and(|oldest| oldest.order.number <= number) {
             self.events.pop_front();
-            self.lost = event.order.number;
+            self.lost = number;
         }
     }
 
@@ -238,9 +238,9 @@ impl Held {
         self.firings.events.push_back(event);
     }
 
-    /// Keeps a firing no longer, the oldest of all.
-    pub(crate) fn let_go(&mut self, firing: &Arc<Event>) {
-        self.firings.let_go(firing);
+    /// Keeps no firing up to that event.
+    pub(crate) fn let_go(&mut self, number: u64) {
+        self.firings.let_go(number);
     }
 
     #[cfg(test)]

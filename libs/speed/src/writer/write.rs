@@ -6,6 +6,7 @@
 //! While one batch is sent the next may be packed, but not sent: each says what Redis has by the
 //! one before.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Instant;
 
@@ -52,8 +53,7 @@ enum Way {
     Called {
         appends: Vec<Append>,
         places: Vec<(i32, Place)>,
-        /// Whose symbols it has, and those of the places.
-        partitions: Vec<i32>,
+        partitions: Partitions,
         answered: MaybeDone<JoinHandle<Answered>>,
     },
     /// To a cluster, where it has arrived.
@@ -68,9 +68,12 @@ type Answered = RedisResult<(Vec<Answer>, Instant)>;
 /// and to which of the partitions the claim was lost.
 type Answer = (Vec<usize>, Vec<(usize, String)>, Vec<usize>);
 
+/// Whose symbols a batch has, and those whose places it tells.
+type Partitions = BTreeMap<i32, Option<Place>>;
+
 /// What calls of a batch have in common.
 struct Batch<'a> {
-    partitions: &'a [i32],
+    partitions: &'a Partitions,
     /// Every symbol was loaded or written under the claims, which stand.
     is_claimed: bool,
 }
@@ -183,9 +186,10 @@ impl Writer {
         let batch = Batch { partitions: &partitions, is_claimed };
         let last = (writes.len().saturating_sub(1)) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
         let (first, writes) = writes.split_at_mut(last);
-        let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(&batch, some, &[], &[]));
+        let calls =
+            first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(&batch, some, &[], false));
         let calls: Vec<Cmd> = calls.collect();
-        let last = self.call(&batch, writes, &appends, places);
+        let last = self.call(&batch, writes, &appends, true);
         let link = self.link.clone();
         let calling = async move {
             // Streams and places say that the symbols are there: not before all have answered.
@@ -202,7 +206,7 @@ impl Writer {
         &mut self,
         mut appends: Vec<Append>,
         places: Vec<(i32, Place)>,
-        partitions: &[i32],
+        partitions: &Partitions,
         mut answered: MaybeDone<JoinHandle<Answered>>,
     ) -> RedisResult<Written> {
         Pin::new(&mut answered).await;
@@ -212,13 +216,13 @@ impl Writer {
             .ok_or_else(|| unexpected("a call was given up before it had an answer"))??;
         let mut written = Written::at(at, places);
         let (mut overtaken, mut lost) = (Vec::new(), Vec::new());
-        for (call, (refused, overlaps, some)) in answers.into_iter().enumerate() {
+        for (call, (refused, overlaps, lost_in_it)) in answers.into_iter().enumerate() {
             let first = call * SYMBOLS_A_CALL;
             written.refused.extend(refused.into_iter().map(|index| first + index));
             overtaken = overlaps;
-            lost.extend(some);
+            lost.extend(lost_in_it);
         }
-        for (index, partition) in partitions.iter().enumerate() {
+        for (index, partition) in partitions.keys().enumerate() {
             self.claims.answered(*partition, lost.contains(&index));
         }
         loop {
@@ -243,11 +247,11 @@ impl Writer {
             // It has no symbol, and with no partition but those of its places it says enough.
             let partitions = self::partitions(&[], &written.places);
             let batch = Batch { partitions: &partitions, is_claimed: false };
-            let call = self.call(&batch, &mut [], &again, &written.places);
+            let call = self.call(&batch, &mut [], &again, true);
             let answers = self.link.all::<Answer>(vec![call]).instrument(span::of("FCALL"));
             let (_, overlaps, lost) = answers.await?.pop().ok_or_else(|| unexpected("nothing"))?;
-            for index in lost {
-                self.claims.answered(partitions[index], true);
+            for partition in lost.iter().filter_map(|index| partitions.keys().nth(*index)) {
+                self.claims.answered(*partition, true);
             }
             overtaken = overlaps;
             appends = again;
@@ -255,13 +259,13 @@ impl Writer {
         }
     }
 
-    /// A call of the function.
+    /// A call of the function. The last one of a batch tells its places.
     fn call(
         &mut self,
         batch: &Batch<'_>,
         writes: &mut [SymbolWrite<'_>],
         appends: &[Append],
-        places: &[(i32, Place)],
+        is_last: bool,
     ) -> Cmd {
         let entries: usize = appends.iter().map(|append| append.entries() as usize).sum();
         let bytes: usize = appends.iter().map(Append::bytes).sum();
@@ -280,9 +284,8 @@ impl Writer {
         }
         call.arg(self.log.id.as_str()).arg(batch.partitions.len());
         call.arg(writes.len()).arg(appends.len()).arg(if batch.is_claimed { "1" } else { "" });
-        for partition in batch.partitions {
-            let place = places.iter().find(|(of, _)| of == partition).map(|(_, place)| *place);
-            self.partition_arguments(*partition, place, &mut call);
+        for (partition, place) in batch.partitions {
+            self.partition_arguments(*partition, place.filter(|_| is_last), &mut call);
         }
         for write in writes {
             self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
@@ -370,13 +373,11 @@ impl Writer {
     }
 }
 
-/// Those of the symbols and of the places, each once.
-fn partitions(writes: &[SymbolWrite<'_>], places: &[(i32, Place)]) -> Vec<i32> {
-    let mut partitions: Vec<i32> = places.iter().map(|(partition, _)| *partition).collect();
+fn partitions(writes: &[SymbolWrite<'_>], places: &[(i32, Place)]) -> Partitions {
+    let mut partitions: Partitions =
+        places.iter().map(|(partition, place)| (*partition, Some(*place))).collect();
     for write in writes {
-        if !partitions.contains(&write.partition) {
-            partitions.push(write.partition);
-        }
+        partitions.entry(write.partition).or_default();
     }
     partitions
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
+use speed::Sent;
 
 use super::*;
 
@@ -44,6 +45,14 @@ impl One {
 
     /// The next so many records, in one batch.
     async fn write(&mut self, records: i64) {
+        let (sent, written) = self.send(records).await;
+        let done = self.writer.settle(sent).await.expect("written");
+        self.refused += done.refused.len();
+        done.refused.iter().for_each(|index| self.states[written[*index]] = None);
+    }
+
+    /// Also which symbols were sent, in their order.
+    async fn send(&mut self, records: i64) -> (Sent, Vec<usize>) {
         let last = self.next + records - 1;
         let mut numbers: Vec<usize> = (self.next..=last).map(symbol_of).collect();
         numbers.sort_unstable();
@@ -71,10 +80,10 @@ impl One {
             writes.push(SymbolWrite { symbol: &self.names[number], partition: 0, tracked });
         }
         let place = Place { offset: last, fingerprint: 7 };
-        let done = self.writer.write(&mut writes, &[(0, place)]).await.expect("written");
-        self.refused += done.refused.len();
-        done.refused.iter().for_each(|index| self.states[written[*index]] = None);
+        let packed = self.writer.pack();
+        let sent = self.writer.send(&mut writes, packed, &[(0, place)]).await.expect("sent");
         self.next = last + 1;
+        (sent, written)
     }
 }
 
@@ -218,6 +227,24 @@ fn a_redis_that_went_back_to_before_is_noticed_whatever_it_claims() {
     });
 }
 
+#[test]
+fn a_batch_may_be_of_thousands_of_partitions() {
+    let redis = testkit::redis();
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut writer =
+            Writer::connect(redis.address(), settings(1_000)).await.expect("connected");
+        for offset in 0..3 {
+            let places: Vec<(i32, Place)> = (0..10_000)
+                .map(|partition| (partition, Place { offset, fingerprint: 7 }))
+                .collect();
+            writer.write(&mut [], &places).await.expect("written");
+        }
+        let places = writer.places().await.expect("places");
+        assert!(places.len() == 10_000 && places.values().all(|place| place.offset == 2));
+    });
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// One of the two writes so many records.
@@ -226,6 +253,8 @@ enum Step {
     Both(i64, i64),
     /// One of the two is killed; another begins in its place.
     Dies(usize),
+    /// The same, just after it has sent so many records.
+    DiesInFlight(usize, i64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -233,7 +262,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..2_usize, 1..60_i64).prop_map(|(of, records)| Step::Writes(of, records)),
         2 => (0..2_usize, 700..1_500_i64).prop_map(|(of, records)| Step::Writes(of, records)),
         3 => (1..1_500_i64, 1..1_500_i64).prop_map(|(one, two)| Step::Both(one, two)),
-        2 => (0..2_usize).prop_map(Step::Dies),
+        1 => (0..2_usize).prop_map(Step::Dies),
+        2 => (0..2_usize, 1..1_500_i64).prop_map(|(of, records)| Step::DiesInFlight(of, records)),
     ]
 }
 
@@ -260,6 +290,11 @@ proptest! {
                         writers.extend([one, two]);
                     }
                     Step::Dies(of) => writers[of] = One::begin(redis.address()).await,
+                    Step::DiesInFlight(of, records) => {
+                        let sent = writers[of].send(records).await;
+                        writers[of] = One::begin(redis.address()).await;
+                        drop(sent);
+                    }
                 }
             }
             // Both die, and the log goes on from the place.

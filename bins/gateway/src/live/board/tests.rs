@@ -215,3 +215,30 @@ fn no_more_firings_are_kept_than_of_all_symbols_together() {
     board.fire(of(last + 1, "A"));
     assert_eq!(offsets(&take(&mut whole).expect("one")), [last + 1]);
 }
+
+#[test]
+fn firings_go_though_others_took_the_place_of_those_that_were_kept() {
+    let board = board();
+    let (_client, _) = subscribe(&board, &["A"], &[Kind::Firing]);
+    let other = |id| Firing { id, symbol: "C".to_owned(), ..Firing::default() };
+    board.fire(firing(1));
+    // The alert service's database was restored.
+    board.remember(vec![other(2)], true);
+    let kept = || board.find("A").expect("watched").lock().firings();
+    assert_eq!(kept(), 1);
+    (3..=FIRINGS_KEPT as i64 + 3).for_each(|id| board.fire(other(id)));
+    assert_eq!(kept(), 0);
+}
+
+#[test]
+fn whose_ticks_are_wanted_is_counted_across_another_log() {
+    let board = board();
+    let wanted = || board.ticking.load(Ordering::Relaxed);
+    let (before, _) = subscribe(&board, &["A", "B"], &[Kind::Tick]);
+    begin(&board, "0199c0ffee0070008000000000000002");
+    let (after, _) = subscribe(&board, &["A"], &[Kind::Tick]);
+    drop(before);
+    assert_eq!(wanted(), 1);
+    drop(after);
+    assert_eq!(wanted(), 0);
+}
