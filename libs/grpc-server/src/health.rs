@@ -3,9 +3,17 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+/// Says of all services whether they serve.
+pub(crate) async fn tell(health: &HealthReporter, services: &[&'static str], answers: bool) {
+    let status = if answers { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in services {
+        health.set_service_status(*service, status).await;
+    }
+}
+
 /// Keeps the health of the services true to `answers`, until `stopping`: then none serves, and
 /// whoever watches is let go, so that no connection is held by a watch alone.
-pub(crate) async fn tell(
+pub(crate) async fn follow(
     mut health: HealthReporter,
     services: &[&'static str],
     mut answers: watch::Receiver<bool>,
@@ -14,9 +22,7 @@ pub(crate) async fn tell(
     let following = async {
         loop {
             let answers_now = *answers.borrow_and_update();
-            let status =
-                if answers_now { ServingStatus::Serving } else { ServingStatus::NotServing };
-            set(&health, services, status).await;
+            tell(&health, services, answers_now).await;
             if answers.changed().await.is_err() {
                 // Nobody will say otherwise.
                 std::future::pending::<()>().await;
@@ -24,14 +30,8 @@ pub(crate) async fn tell(
         }
     };
     stopping.run_until_cancelled(following).await;
-    set(&health, services, ServingStatus::NotServing).await;
+    tell(&health, services, false).await;
     for service in services {
         health.clear_service_status(service).await;
-    }
-}
-
-async fn set(health: &HealthReporter, services: &[&'static str], status: ServingStatus) {
-    for service in services {
-        health.set_service_status(*service, status).await;
     }
 }

@@ -100,9 +100,12 @@ pub async fn serve(
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
     let (router, reporter) = router(calls, &served, &limits, more)?;
+    // Before anybody can ask: of a service that nobody told of, the answer is NOT_FOUND.
+    let answers = *served.answers.borrow();
+    health::tell(&reporter, served.services, answers).await;
     tokio::join!(
         listen::listen(listener, router, limits, stopping.clone()),
-        health::tell(reporter, served.services, served.answers, stopping),
+        health::follow(reporter, served.services, served.answers, stopping),
     );
     Ok(())
 }
