@@ -11,8 +11,8 @@ pub(crate) async fn tell(health: &HealthReporter, services: &[&'static str], ans
     }
 }
 
-/// Keeps the health of the services true to `answers`, until `stopping`: then none serves, and
-/// whoever watches is let go, so that no connection is held by a watch alone.
+/// Keeps the health of the services true to what `answers` says from now on, until `stopping`: then
+/// none serves, and whoever watches is let go, so that no connection is held by a watch alone.
 pub(crate) async fn follow(
     mut health: HealthReporter,
     services: &[&'static str],
@@ -20,14 +20,12 @@ pub(crate) async fn follow(
     stopping: CancellationToken,
 ) {
     let following = async {
-        loop {
+        while answers.changed().await.is_ok() {
             let answers_now = *answers.borrow_and_update();
             tell(&health, services, answers_now).await;
-            if answers.changed().await.is_err() {
-                // Nobody will say otherwise.
-                std::future::pending::<()>().await;
-            }
         }
+        // Nobody will say otherwise.
+        std::future::pending::<()>().await;
     };
     stopping.run_until_cancelled(following).await;
     tell(&health, services, false).await;

@@ -94,14 +94,14 @@ fn router(
 pub async fn serve(
     listener: TcpListener,
     calls: Routes,
-    served: Served,
+    mut served: Served,
     limits: Limits,
     more: impl FnOnce(Router) -> Router,
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
     let (router, reporter) = router(calls, &served, &limits, more)?;
     // Before anybody can ask: of a service that nobody told of, the answer is NOT_FOUND.
-    let answers = *served.answers.borrow();
+    let answers = *served.answers.borrow_and_update();
     health::tell(&reporter, served.services, answers).await;
     tokio::join!(
         listen::listen(listener, router, limits, stopping.clone()),
