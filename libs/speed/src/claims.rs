@@ -8,6 +8,10 @@
 //! A claim is a text that nobody else uses, in the log's key. Whoever writes a symbol of a partition
 //! leaves its own there, or none where it finds another's. So while a claim is found again, nobody
 //! else has written between; and a symbol that was loaded or written while it stood is as it was.
+//!
+//! The writer also has a key of its own, its presence, which goes with the first of its claims that
+//! is lost: while it is there, all of them hold. Made again, it says so of those claims alone that
+//! were found by the same call.
 
 use std::collections::HashMap;
 
@@ -61,7 +65,20 @@ impl Claims {
 
     /// As it stands in the log's key.
     pub(crate) fn text(&self, Claim(number): Claim) -> String {
-        format!("{}.{number}", self.writer.simple())
+        format!("{}.{number}", self.writer())
+    }
+
+    /// The writer's part of the name of its presence.
+    pub(crate) fn writer(&self) -> String {
+        self.writer.simple().to_string()
+    }
+
+    /// The presence had gone, and was made again by a call with these partitions: any other claim may
+    /// be lost.
+    pub(crate) fn doubt_others(&mut self, found: impl Fn(i32) -> bool) {
+        for (_, (_, stage)) in self.made.iter_mut().filter(|(partition, _)| !found(**partition)) {
+            *stage = Stage::Made;
+        }
     }
 
     /// A batch with this partition was answered: nobody else wrote meanwhile, or somebody did.

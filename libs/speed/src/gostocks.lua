@@ -1,4 +1,4 @@
-#!lua name=gostocks_6
+#!lua name=gostocks_7
 
 -- What the processor writes to Redis, each as of a position in the log, and only if that is newer
 -- than the position stored: so replaying any part of the log, from two writers at once, leaves
@@ -12,7 +12,9 @@
 --
 -- On a single Redis a writer also claims the partitions whose symbols it writes. While its claims
 -- hold, nobody else has written these symbols, and what it has written is what is stored: to read
--- that back, symbol by symbol, would cost a tenth of a call.
+-- that back, symbol by symbol, would cost a tenth of a call. As long as all of its claims hold there
+-- is a key of its own, its presence; so a writer that watches that key may also write by plain
+-- commands in a transaction (see transaction.rs).
 
 -- Lua refuses to unpack more than some 8,000 values at once.
 local CHUNK = 2000
@@ -185,12 +187,23 @@ local function append(keys, key, log, args, at)
   return nil, overlap, v
 end
 
+-- Whoever's claim this is has it no more: its presence goes.
+local function dispossess(claim, presence)
+  local of, own = string.match(presence, '^(.*:)([^:]*)$')
+  local other = string.match(claim, '^[^.]*')
+  if other ~= own then
+    redis.call('DEL', of .. other)
+  end
+end
+
+-- presence: the writer's key, which is made where it is not there.
 -- args, from `at`, of each of `count` partitions: its number, the place that the writer has told
 -- before ('' for none), the place to tell now ('' for none), the writer's claim, and 1 where it is
 -- made by this call, else ''.
 -- Returns what is wrong, or nil; whether all claims hold; the indexes (from 0) of the partitions
--- whose claim was lost, to whoever; what of places is to be told; where the next arguments are.
-local function open(key, log, count, args, at)
+-- whose claim was lost, to whoever; what of places is to be told; where the next arguments are;
+-- whether the presence was made by this call: claims to other partitions may be lost, too.
+local function open(key, presence, log, count, args, at)
   local fields, next_at = { 'id' }, at + 5 * count
   for v = at, next_at - 1, 5 do
     fields[#fields + 1] = 'partition.' .. args[v]
@@ -203,6 +216,7 @@ local function open(key, log, count, args, at)
   if stored[1] ~= log then
     return ANOTHER
   end
+  local is_made = redis.call('SET', presence, '', 'NX') and 1 or 0
   local holds, claims, lost, places = true, {}, {}, {}
   for number = 0, count - 1 do
     local v, field = at + 5 * number, 2 * number + 2
@@ -214,43 +228,49 @@ local function open(key, log, count, args, at)
       places[#places + 1] = fields[field]
       places[#places + 1] = now
     end
-    -- Another place: a writer of an older version claims nothing, and tells its places after the
-    -- rest of its batch. So it may share the topic with this one, but not a partition.
-    if stored[field + 1] ~= args[v + 3] or (place or '') ~= told then
+    local is_followed = (place or '') == told
+    if stored[field + 1] ~= args[v + 3] or not is_followed then
       holds = false
-      if args[v + 4] == '1' then
+      if stored[field + 1] then
+        dispossess(stored[field + 1], presence)
+      end
+      if args[v + 4] == '1' and is_followed then
         claims[#claims + 1] = fields[field + 1]
         claims[#claims + 1] = args[v + 3]
       else
-        -- Nobody's, so that whoever had it learns of this write.
+        -- Nobody's, so that whoever had it learns of this write. So, too, as long as somebody has
+        -- told a place that the writer does not know of: another writer is or was ahead. (One of an
+        -- older version claims nothing, and tells its places after the rest of its batch. So it may
+        -- share the topic with this one, but not a partition.)
         lost[#lost + 1] = number
         redis.call('HDEL', key, fields[field + 1])
       end
     end
   end
   call_with_all('HSET', key, claims, 1, #claims)
-  return nil, holds, lost, places, next_at
+  return nil, holds, lost, places, next_at, is_made
 end
 
 -- A batch, on a single Redis.
--- KEYS: the log's key; a symbol's; 2 a stream.
+-- KEYS: the log's key; the writer's presence; a symbol's; 2 a stream.
 -- ARGV: log id, number of partitions, symbols and streams, and 1 where every symbol was loaded or
 -- written under the claims, else ''; what `open`, `write_symbol` and `append` expect of each. The
 -- partitions are those of the symbols, and those whose places are told.
 -- Returns the indexes (from 0) of the symbols that are to be loaded anew; of the streams of which an
--- entry overlaps, index and end in turn; and of the partitions whose claim was lost. The places are
--- told only where no entry overlaps, since they say that everything before them is there.
+-- entry overlaps, index and end in turn; and of the partitions whose claim was lost; and 1 where the
+-- presence was made by this call, else 0. The places are told only where no entry overlaps, since
+-- they say that everything before them is there.
 local function write(keys, args)
   local log, partitions = args[1], tonumber(args[2])
   local symbols, streams = tonumber(args[3]), tonumber(args[4])
-  local wrong, holds, lost, places, at = open(keys[1], log, partitions, args, 6)
+  local wrong, holds, lost, places, at, is_made = open(keys[1], keys[2], log, partitions, args, 6)
   if wrong then
     return redis.error_reply(wrong)
   end
   holds = holds and args[5] == '1'
   local is_as_here, overlap
   local anew, overlaps = {}, {}
-  local key = 2
+  local key = 3
   for symbol = 0, symbols - 1 do
     wrong, is_as_here, at, key = write_symbol(keys, key, args, at, holds)
     if wrong then
@@ -274,7 +294,7 @@ local function write(keys, args)
   if #overlaps == 0 then
     call_with_all('HSET', keys[1], places, 1, #places)
   end
-  return { anew, overlaps, lost }
+  return { anew, overlaps, lost, is_made }
 end
 
 -- The same in pieces, on a cluster, where each is in another slot.
@@ -393,10 +413,10 @@ local function reads(name, callback)
   redis.register_function { function_name = name, callback = callback, flags = { 'no-writes' } }
 end
 
-redis.register_function('gostocks_write_6', write)
-redis.register_function('gostocks_symbol_6', symbol)
-redis.register_function('gostocks_stream_6', stream)
-redis.register_function('gostocks_places_6', places)
-redis.register_function('gostocks_mark_6', mark)
-reads('gostocks_load_6', load)
-reads('gostocks_entries_6', entries)
+redis.register_function('gostocks_write_7', write)
+redis.register_function('gostocks_symbol_7', symbol)
+redis.register_function('gostocks_stream_7', stream)
+redis.register_function('gostocks_places_7', places)
+redis.register_function('gostocks_mark_7', mark)
+reads('gostocks_load_7', load)
+reads('gostocks_entries_7', entries)

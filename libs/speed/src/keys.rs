@@ -44,14 +44,24 @@ pub(crate) fn log(topic: &str) -> String {
     format!("log:{{{topic}}}")
 }
 
+/// What is there as long as every claim of a writer holds, on a single Redis.
+pub(crate) fn presence(topic: &str, writer: &str) -> String {
+    format!("writer:{{{topic}}}:{writer}")
+}
+
 /// On a cluster: how far one master has everything. `number` puts the key in one of its slots.
 pub(crate) fn mark(topic: &str, number: u32) -> String {
     format!("mark:{{{topic}#{number}}}")
 }
 
-/// Patterns of everything but the log's key: what a rebuild forgets. The first are the symbols.
-pub(crate) const ALL: [&str; 5] =
-    ["price:{*}", "candles:{*}:*", "recent:{*}", "ticks:{*}*", "mark:{*}"];
+/// Pattern of what `presence` gives.
+pub(crate) const WRITERS: &str = "writer:{*}:*";
+/// Pattern of what `price` gives.
+pub(crate) const SYMBOLS: &str = "price:{*}";
+/// Patterns of everything but the log's key: what a rebuild forgets. First the writers, so that
+/// there is none that still writes when the rest goes.
+pub(crate) const ALL: [&str; 6] =
+    [WRITERS, SYMBOLS, "candles:{*}:*", "recent:{*}", "ticks:{*}*", "mark:{*}"];
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,8 @@
 //! Invariant: **what Redis holds of a symbol is a function of the log up to the position stored
 //! with it, and a stream holds the trades of its partition in order, each once.** Writes are
 //! absolute, never increments, and a function in Redis refuses one that is not newer than what is
-//! stored. So replays and two writers at once are harmless.
+//! stored. So replays and two writers at once are harmless. A writer that nobody disputes writes by
+//! plain commands in a transaction instead, which Redis refuses as soon as somebody does.
 //!
 //! What is atomic: a symbol's keys with each other; an entry with the end of its stream. On a single
 //! Redis all of a call is, up to 500 symbols and the streams; on a cluster each symbol and each
@@ -17,10 +18,14 @@
 //! what it follows, so that a Redis that has lost something (a replica took over that was behind) is
 //! noticed, and the log read again from what it has.
 //!
-//! On a single Redis a writer claims the partitions of its symbols. While its claims hold and Redis
-//! has the places that it told, nobody else has written and no batch was lost, and what is stored of
-//! a symbol need not be read back before it is written. Not noticed then: one key that was set back
-//! by hand, and a Redis that went back in the midst of a batch over a connection that stood.
+//! On a single Redis a writer claims the partitions of its symbols, and has a key of its own, its
+//! presence, which goes with the first claim that is lost. While its claims hold and Redis has the
+//! places that it told, nobody else has written and no batch was lost: what is stored of a symbol
+//! need not be read back before it is written, and while the presence is watched and there, nothing
+//! need be compared at all. Not noticed then: one key that was set back by hand, and a Redis that went
+//! back in the midst of a batch over a connection that stood. A key that was replaced by one of another
+//! type is noticed when the rest of the transaction is there already: what it held is lost either way,
+//! and `processor rebuild` makes it anew.
 
 mod address;
 mod candle_text;

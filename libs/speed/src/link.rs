@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Cmd, FromRedisValue, Pipeline, RedisResult};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Value};
 
 use crate::address::{self, Address, Node};
 use crate::topology::Topology;
@@ -51,6 +51,19 @@ impl Link {
         match self {
             Self::Single(connection) => commands.query_async(&mut connection.clone()).await,
             Self::Cluster(connection) => commands.query_async(&mut connection.clone()).await,
+        }
+    }
+
+    /// Commands on keys of one slot; of their replies, as they come, so many from `from` on.
+    pub(crate) async fn replies(
+        &self,
+        commands: &Pipeline,
+        from: usize,
+        count: usize,
+    ) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::Single(link) => link.clone().req_packed_commands(commands, from, count).await,
+            Self::Cluster(link) => link.clone().req_packed_commands(commands, from, count).await,
         }
     }
 

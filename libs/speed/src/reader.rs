@@ -252,7 +252,7 @@ impl Reader {
             let mut cursor = 0_u64;
             loop {
                 let mut scan = redis::cmd("SCAN");
-                scan.arg(cursor).arg("MATCH").arg(keys::ALL[0]).arg("COUNT").arg(1_000);
+                scan.arg(cursor).arg("MATCH").arg(keys::SYMBOLS).arg("COUNT").arg(1_000);
                 let (next, keys): (u64, Vec<Vec<u8>>) =
                     self.query_node(scan, node.as_ref()).await?;
                 symbols.extend(keys.iter().filter_map(|key| keys::symbol(key)));

@@ -112,7 +112,7 @@ async fn forget(link: &Link, address: &Address) -> RedisResult<usize> {
         Some(topology) => topology.masters.into_iter().map(Some).collect(),
     };
     let mut forgotten = 0;
-    for (number, pattern) in keys::ALL.into_iter().enumerate() {
+    for pattern in keys::ALL {
         for master in &masters {
             let mut cursor = 0_u64;
             loop {
@@ -120,7 +120,7 @@ async fn forget(link: &Link, address: &Address) -> RedisResult<usize> {
                 scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1_000);
                 let (next, keys): (u64, Vec<Vec<u8>>) =
                     link.query_node(scan, master.as_ref()).await?;
-                forgotten += if number == 0 { keys.len() } else { 0 };
+                forgotten += if pattern == keys::SYMBOLS { keys.len() } else { 0 };
                 let unlink = |key: &Vec<u8>| {
                     let mut unlink = redis::cmd("UNLINK");
                     unlink.arg(key);

@@ -52,7 +52,7 @@ pub(crate) enum Loaded {
 /// All of it as of one moment.
 pub(crate) fn command(symbol: &str, spec: &StateSpec, load: Load) -> Cmd {
     let mut call = Cmd::new();
-    call.arg("FCALL_RO").arg("gostocks_load_6").arg(2 + spec.candles.len());
+    call.arg("FCALL_RO").arg("gostocks_load_7").arg(2 + spec.candles.len());
     call.arg(keys::price(symbol)).arg(keys::recent(symbol));
     for candles in &spec.candles {
         call.arg(keys::candles(symbol, candles.interval));

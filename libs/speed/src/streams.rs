@@ -6,6 +6,7 @@ use market::{Sequence, Trade};
 use redis::Cmd;
 use wire::batch::{Packer, TickBatch};
 
+use crate::claims::Claim;
 use crate::{entry, keys};
 
 /// What is remembered of a stream's entries, to trim it by: each of about so many parts of what is
@@ -29,6 +30,8 @@ pub(crate) struct Stream {
     life: u64,
     /// The last trade that is known to be there.
     end: Option<Sequence>,
+    /// Under which claim that was so.
+    claim: Option<Claim>,
     /// The last trade that is counted in `parts`: before `end` where somebody else has appended
     /// what was not read here yet.
     counted: Option<Sequence>,
@@ -46,6 +49,8 @@ pub(crate) struct Stream {
 pub(crate) struct Append {
     pub(crate) partition: i32,
     life: u64,
+    /// Under which it is written, once it is in a call.
+    pub(crate) claim: Option<Claim>,
     entries: Vec<Entry>,
 }
 
@@ -117,7 +122,8 @@ impl Streams {
             stream.pack();
             if !stream.packed.is_empty() {
                 let entries = std::mem::take(&mut stream.packed);
-                appends.push(Append { partition: *partition, life: stream.life, entries });
+                let (partition, life) = (*partition, stream.life);
+                appends.push(Append { partition, life, claim: None, entries });
             }
         }
         appends
@@ -143,6 +149,7 @@ impl Streams {
     pub(crate) fn appended(&mut self, append: &Append) {
         let retain = self.retain;
         if let Some(stream) = self.same(append) {
+            stream.claim = append.claim;
             for entry in &append.entries {
                 (stream.end, stream.counted) = (Some(entry.last), Some(entry.last));
                 stream.note(entry.last, entry.trades, retain);
@@ -185,6 +192,12 @@ impl Streams {
             stream.note(last, there, retain);
         }
         Some(append)
+    }
+
+    /// Whether its stream ends where it is known to end, as long as this claim holds.
+    pub(crate) fn is_under(&self, append: &Append, claim: Claim) -> bool {
+        let stream = self.partitions.get(&append.partition);
+        stream.is_some_and(|stream| stream.life == append.life && stream.claim == Some(claim))
     }
 
     /// Whether the stream that it was packed for was forgotten since.
@@ -295,7 +308,7 @@ mod tests {
         for offset in offsets {
             streams.push(0, 7, "A", Sequence::of_record(offset), &trade);
         }
-        let nothing = Append { partition: 0, life: 1, entries: Vec::new() };
+        let nothing = Append { partition: 0, life: 1, claim: None, entries: Vec::new() };
         streams.pack().pop().unwrap_or(nothing)
     }
 

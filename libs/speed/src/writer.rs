@@ -1,5 +1,6 @@
 //! The processor's end of Redis.
 
+mod transaction;
 mod write;
 
 use std::collections::HashMap;
@@ -60,6 +61,9 @@ pub struct Writer {
     /// lost it.
     places: HashMap<i32, Place>,
     claims: Claims,
+    /// The name of its presence, and whether the connection watches that and has found it.
+    presence: String,
+    is_watched: bool,
     text: SymbolText,
 }
 
@@ -86,16 +90,19 @@ impl Writer {
         let (link, marks) = opened.await.map_err(|error| address.unavailable(&error))?;
         let log = rebuild::follow(&link, &address, &topic, partitions).await?;
         let intervals = state.candles.iter().map(|spec| spec.interval.to_string()).collect();
+        let claims = Claims::new();
         Ok(Self {
             link,
             address,
+            presence: keys::presence(&topic, &claims.writer()),
+            is_watched: false,
             log,
             state,
             intervals,
             streams: Streams::new(&topic, stream_trades),
             marks,
             places: HashMap::new(),
-            claims: Claims::new(),
+            claims,
             text: SymbolText::default(),
         })
     }
@@ -245,7 +252,7 @@ impl Writer {
         let mut from = "-".to_owned();
         loop {
             let mut call = redis::cmd("FCALL_RO");
-            call.arg("gostocks_entries_6").arg(1).arg(&key).arg(&from).arg(ENTRIES_A_COUNT);
+            call.arg("gostocks_entries_7").arg(1).arg(&key).arg(&from).arg(ENTRIES_A_COUNT);
             let found: Vec<(String, u64)> = self.link.query(&call).await?;
             let sequences = found.iter().filter_map(|(id, it)| Some((entry::parse_id(id)?, *it)));
             // What is past the end was appended meanwhile: it counts when it is read.

@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use futures::future::{MaybeDone, maybe_done};
 use market::Place;
-use redis::{Cmd, RedisError, RedisResult};
+use redis::{Cmd, Pipeline, RedisError, RedisResult};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::Writer;
+use super::transaction::Transaction;
 use crate::link::Link;
 use crate::streams::Append;
 use crate::symbol_text::SymbolText;
@@ -60,13 +61,22 @@ enum Way {
     Done(Written),
 }
 
-/// What the calls were answered, in their order, and when the last of them was; that one has the
-/// streams.
-type Answered = RedisResult<(Vec<Answer>, Instant)>;
+type Answered = RedisResult<Exchange>;
+
+#[derive(Debug)]
+struct Exchange {
+    /// What the calls were answered, in their order; the last one has the streams. None where all of
+    /// it went by a transaction.
+    answers: Vec<Answer>,
+    /// When the last answer came.
+    at: Instant,
+    /// Whether the presence is there and watched.
+    is_watched: bool,
+}
 
 /// Which symbols of a call were refused, where the streams end that somebody else has appended to,
-/// and to which of the partitions the claim was lost.
-type Answer = (Vec<usize>, Vec<(usize, String)>, Vec<usize>);
+/// to which of the partitions the claim was lost, and whether the presence was made.
+type Answer = (Vec<usize>, Vec<(usize, String)>, Vec<usize>, bool);
 
 /// Whose symbols a batch has, and those whose places it tells.
 type Partitions = BTreeMap<i32, Option<Place>>;
@@ -175,7 +185,7 @@ impl Writer {
     fn call_single(
         &mut self,
         writes: &mut [SymbolWrite<'_>],
-        appends: Vec<Append>,
+        mut appends: Vec<Append>,
         places: &[(i32, Place)],
     ) -> Way {
         let partitions = partitions(writes, places);
@@ -184,22 +194,41 @@ impl Writer {
             standing.is_some() && write.tracked.claim == standing
         });
         let batch = Batch { partitions: &partitions, is_claimed };
+        let is_undisputed = self.is_undisputed(&batch, &appends);
         let last = (writes.len().saturating_sub(1)) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
         let (first, writes) = writes.split_at_mut(last);
         let calls =
-            first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(&batch, some, &[], false));
+            first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(&batch, some, &mut [], false));
         let calls: Vec<Cmd> = calls.collect();
-        let last = self.call(&batch, writes, &appends, true);
-        let link = self.link.clone();
+        let last = self.call(&batch, writes, &mut appends, true);
+        let may_transact = is_undisputed && calls.is_empty();
+        let transaction = may_transact.then(|| Transaction::of(&last, &self.presence)).flatten();
+        let (link, presence) = (self.link.clone(), self.presence.clone());
         let calling = async move {
-            // Streams and places say that the symbols are there: not before all have answered.
-            let mut answers = link.all::<Answer>(calls).await?;
-            answers.extend(link.all(vec![last]).await?);
-            Ok((answers, Instant::now()))
+            if let Some(transaction) = transaction {
+                let done = transaction.run(&link).instrument(span::of("EXEC")).await?;
+                if let Some(is_watched) = done {
+                    return Ok(Exchange { answers: Vec::new(), at: Instant::now(), is_watched });
+                }
+            }
+            call_all(&link, calls, last, &presence).instrument(span::of("FCALL")).await
         };
-        let calling = tokio::spawn(calling.instrument(span::of("FCALL")));
-        let (places, answered) = (places.to_vec(), maybe_done(calling));
+        let (places, answered) = (places.to_vec(), maybe_done(tokio::spawn(calling)));
         Way::Called { appends, places, partitions, answered }
+    }
+
+    /// Whether what is stored is what this writer has stored, or has loaded, and will be until its
+    /// presence goes.
+    fn is_undisputed(&self, batch: &Batch<'_>, appends: &[Append]) -> bool {
+        let stands = |partition: &i32| self.claims.standing(*partition).is_some();
+        let is_under = |append: &Append| {
+            let claim = self.claims.standing(append.partition);
+            claim.is_some_and(|claim| self.streams.is_under(append, claim))
+        };
+        self.is_watched
+            && batch.is_claimed
+            && batch.partitions.keys().all(stands)
+            && appends.iter().all(is_under)
     }
 
     async fn settle_single(
@@ -211,16 +240,20 @@ impl Writer {
     ) -> RedisResult<Written> {
         Pin::new(&mut answered).await;
         let answered = Pin::new(&mut answered).take_output();
-        let (answers, at) = answered
+        let Exchange { answers, at, is_watched } = answered
             .and_then(Result::ok)
             .ok_or_else(|| unexpected("a call was given up before it had an answer"))??;
+        self.is_watched = is_watched;
         let mut written = Written::at(at, places);
         let (mut overtaken, mut lost) = (Vec::new(), Vec::new());
-        for (call, (refused, overlaps, lost_in_it)) in answers.into_iter().enumerate() {
+        for (call, (refused, overlaps, lost_in_it, is_made)) in answers.into_iter().enumerate() {
             let first = call * SYMBOLS_A_CALL;
             written.refused.extend(refused.into_iter().map(|index| first + index));
             overtaken = overlaps;
             lost.extend(lost_in_it);
+            if is_made {
+                self.claims.doubt_others(|partition| partitions.contains_key(&partition));
+            }
         }
         for (index, partition) in partitions.keys().enumerate() {
             self.claims.answered(*partition, lost.contains(&index));
@@ -247,9 +280,16 @@ impl Writer {
             // It has no symbol, and with no partition but those of its places it says enough.
             let partitions = self::partitions(&[], &written.places);
             let batch = Batch { partitions: &partitions, is_claimed: false };
-            let call = self.call(&batch, &mut [], &again, true);
-            let answers = self.link.all::<Answer>(vec![call]).instrument(span::of("FCALL"));
-            let (_, overlaps, lost) = answers.await?.pop().ok_or_else(|| unexpected("nothing"))?;
+            let call = self.call(&batch, &mut [], &mut again, true);
+            let answers = call_all(&self.link, Vec::new(), call, &self.presence);
+            let Exchange { mut answers, is_watched, .. } =
+                answers.instrument(span::of("FCALL")).await?;
+            let (_, overlaps, lost, is_made) =
+                answers.pop().ok_or_else(|| unexpected("nothing"))?;
+            self.is_watched = is_watched;
+            if is_made {
+                self.claims.doubt_others(|partition| partitions.contains_key(&partition));
+            }
             for partition in lost.iter().filter_map(|index| partitions.keys().nth(*index)) {
                 self.claims.answered(*partition, true);
             }
@@ -264,7 +304,7 @@ impl Writer {
         &mut self,
         batch: &Batch<'_>,
         writes: &mut [SymbolWrite<'_>],
-        appends: &[Append],
+        appends: &mut [Append],
         is_last: bool,
     ) -> Cmd {
         let entries: usize = appends.iter().map(|append| append.entries() as usize).sum();
@@ -274,12 +314,13 @@ impl Writer {
             writes.len() * BYTES_A_SYMBOL + entries * BYTES_AN_ENTRY + bytes,
         );
         let symbols: usize = writes.iter().map(SymbolText::key_count).sum();
-        let keys = 1 + symbols + 2 * appends.len();
-        call.arg("FCALL").arg("gostocks_write_6").arg(keys).arg(keys::log(&self.log.topic));
+        let keys = 2 + symbols + 2 * appends.len();
+        call.arg("FCALL").arg("gostocks_write_7").arg(keys);
+        call.arg(keys::log(&self.log.topic)).arg(&self.presence);
         for write in writes.iter() {
             SymbolText::keys(&self.state, write, &mut call);
         }
-        for append in appends {
+        for append in &*appends {
             call.arg(&self.streams.keys(append.partition));
         }
         call.arg(self.log.id.as_str()).arg(batch.partitions.len());
@@ -291,7 +332,10 @@ impl Writer {
             self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
             write.tracked.written_under(self.claims.of(write.partition));
         }
-        appends.iter().for_each(|append| self.streams.arguments(append, &mut call));
+        for append in appends {
+            self.streams.arguments(append, &mut call);
+            append.claim = self.claims.of(append.partition);
+        }
         call
     }
 
@@ -327,7 +371,7 @@ impl Writer {
         let mut calls = Vec::with_capacity(writes.len());
         for write in writes.iter_mut() {
             let mut call = Cmd::with_capacity(ARGS_A_SYMBOL, BYTES_A_SYMBOL);
-            call.arg("FCALL").arg("gostocks_symbol_6").arg(SymbolText::key_count(write));
+            call.arg("FCALL").arg("gostocks_symbol_7").arg(SymbolText::key_count(write));
             SymbolText::keys(&self.state, write, &mut call);
             self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
             write.tracked.written_under(None);
@@ -339,7 +383,7 @@ impl Writer {
         while !appends.is_empty() {
             let calls = appends.iter().map(|append| {
                 let mut call = Cmd::with_capacity(16, append.bytes());
-                call.arg("FCALL").arg("gostocks_stream_6").arg(2);
+                call.arg("FCALL").arg("gostocks_stream_7").arg(2);
                 call.arg(&self.streams.keys(append.partition)).arg(self.log.id.as_str());
                 self.streams.arguments(append, &mut call);
                 call
@@ -359,8 +403,8 @@ impl Writer {
             appends = again;
         }
         let log = keys::log(&self.log.topic);
-        let log = ("gostocks_places_6", log.as_str());
-        let marks = self.marks.iter().map(|mark| ("gostocks_mark_6", mark.as_str()));
+        let log = ("gostocks_places_7", log.as_str());
+        let marks = self.marks.iter().map(|mark| ("gostocks_mark_7", mark.as_str()));
         let calls = [log].into_iter().chain(marks).map(|(function, key)| {
             let mut call = Cmd::new();
             call.arg("FCALL").arg(function).arg(1).arg(key);
@@ -373,6 +417,19 @@ impl Writer {
     }
 }
 
+/// The calls, and from the last of them on the presence is watched.
+async fn call_all(link: &Link, first: Vec<Cmd>, last: Cmd, presence: &str) -> Answered {
+    // Streams and places say that the symbols are there: not before all have answered.
+    let mut answers = link.all::<Answer>(first).await?;
+    let mut pipeline = Pipeline::with_capacity(4);
+    pipeline.add_command(last);
+    pipeline.cmd("UNWATCH").ignore().cmd("WATCH").arg(presence).ignore();
+    pipeline.cmd("EXISTS").arg(presence);
+    let (answer, is_watched): (Answer, bool) = link.pipeline(&pipeline).await?;
+    answers.push(answer);
+    Ok(Exchange { answers, at: Instant::now(), is_watched })
+}
+
 fn partitions(writes: &[SymbolWrite<'_>], places: &[(i32, Place)]) -> Partitions {
     let mut partitions: Partitions =
         places.iter().map(|(partition, place)| (*partition, Some(*place))).collect();
@@ -382,6 +439,6 @@ fn partitions(writes: &[SymbolWrite<'_>], places: &[(i32, Place)]) -> Partitions
     partitions
 }
 
-fn unexpected(text: &'static str) -> RedisError {
+pub(super) fn unexpected(text: &'static str) -> RedisError {
     RedisError::from((redis::ErrorKind::UnexpectedReturnType, text))
 }

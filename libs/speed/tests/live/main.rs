@@ -2,6 +2,7 @@
 //! cluster.
 
 mod claims;
+mod undisputed;
 mod writing;
 
 use std::time::Duration;

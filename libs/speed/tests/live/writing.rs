@@ -129,9 +129,20 @@ fn a_symbol_has_a_position_only_with_its_candles() {
         let position = ["HGET", "price:{SYMBOL:0}", "position"];
         let before: String = person.run(&position);
         person.run::<()>(&["SET", "candles:{SYMBOL:0}:1s", "garbage"]);
+        let presence: [String; 1] = person.run(&["KEYS", "writer:{market_ticks}:*"]);
+        person.run::<i64>(&["DEL", &presence[0]]);
         // The first second is no longer the newest one.
         many.write([0], 100).await.expect_err("there is no room for a candle");
         assert_eq!(person.run::<String>(&position), before);
+        person.run::<i64>(&["DEL", "candles:{SYMBOL:0}:1s"]);
+        let mut many = Many::begin(redis.address()).await;
+        many.write([0], 100).await.expect("written");
+        person.run::<()>(&["SET", "candles:{SYMBOL:0}:1s", "garbage"]);
+        many.write([0], 200).await.expect_err("a transaction finds it, too");
+        let mut writer =
+            Writer::connect(redis.address(), settings(1_000)).await.expect("connected");
+        let error = writer.load(&["SYMBOL:0"], false).await.expect_err("it is still there");
+        assert!(format!("{error:#}").contains("wrong kind of value"), "{error:#}");
     });
 }
 
@@ -187,9 +198,13 @@ fn a_redis_that_went_back_is_noticed() {
                 redis::cmd("HGET").arg(key).arg(field).query(&mut connection).expect("a value");
             log.write(5).await;
             redis::cmd("HSET").arg(key).arg(field).arg(before).exec(&mut connection).expect("set");
-            // A price alone goes back only on a cluster, or where nobody has the partition to itself.
+            // One key goes back only on a cluster, or where nobody has the partition to itself.
             let log_key = "log:{market_ticks}";
             redis::cmd("HDEL").arg(log_key).arg("writer.0").exec(&mut connection).expect("deleted");
+            let writers = "writer:{market_ticks}:*";
+            let writers: Vec<String> =
+                redis::cmd("KEYS").arg(writers).query(&mut connection).expect("writers");
+            redis::cmd("DEL").arg(writers).exec(&mut connection).expect("deleted");
             log.writer.begin_streams(0..PARTITIONS).await.expect("known");
             let sequence = Sequence { offset: 50, index: 0 };
             let trade = trade(100);

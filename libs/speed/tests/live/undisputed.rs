@@ -1,0 +1,178 @@
+//! A writer that nobody disputes writes by plain commands, and never once somebody does.
+
+use super::*;
+
+/// A symbol of each of two partitions.
+const NAMES: [&str; 2] = ["A", "B"];
+
+struct Two {
+    writer: Writer,
+    states: Vec<Tracked>,
+}
+
+impl Two {
+    /// Begins where Redis is.
+    async fn begin(redis: &str) -> Self {
+        let mut writer = Writer::connect(redis, settings(1_000_000)).await.expect("connected");
+        let states = writer.load(&NAMES, false).await.expect("states");
+        writer.begin_streams(0..PARTITIONS).await.expect("known");
+        let places = writer.places().await.expect("places");
+        writer.told(places);
+        Self { writer, states }
+    }
+
+    /// A record of each of these symbols; appended, too.
+    async fn write(&mut self, numbers: &[usize], offset: i64) -> anyhow::Result<speed::Written> {
+        for number in numbers {
+            self.append(*number, offset);
+        }
+        self.write_only(numbers, offset).await
+    }
+
+    fn append(&mut self, number: usize, offset: i64) {
+        let (sequence, trade) = (Sequence::of_record(offset), trade(offset));
+        self.writer.append(number as i32, number as u32, NAMES[number], sequence, &trade);
+    }
+
+    async fn write_only(
+        &mut self,
+        numbers: &[usize],
+        offset: i64,
+    ) -> anyhow::Result<speed::Written> {
+        let mut writes = Vec::new();
+        for (number, tracked) in self.states.iter_mut().enumerate() {
+            if numbers.contains(&number) {
+                tracked.state.apply(&trade(offset), Sequence::of_record(offset));
+                let symbol = NAMES[number];
+                writes.push(SymbolWrite { symbol, partition: number as i32, tracked });
+            }
+        }
+        let place = Place { offset, fingerprint: 7 };
+        let places: Vec<_> = numbers.iter().map(|number| (*number as i32, place)).collect();
+        self.writer.write(&mut writes, &places).await
+    }
+}
+
+/// How often Redis was asked for that.
+fn calls(person: &mut Person, command: &str) -> u64 {
+    let stats: String = person.run(&["INFO", "commandstats"]);
+    let prefix = format!("cmdstat_{command}:calls=");
+    let calls = stats.lines().find_map(|line| line.strip_prefix(&*prefix)?.split(',').next());
+    calls.map_or(0, |calls| calls.parse().expect("a number"))
+}
+
+fn position(person: &mut Person, name: &str) -> i64 {
+    let position: String = person.run(&["HGET", &format!("price:{{{name}}}"), "position"]);
+    position.split(':').nth(2).expect("an offset").parse().expect("a number")
+}
+
+#[test]
+fn who_is_alone_writes_by_transactions() {
+    let redis = testkit::redis();
+    let person = &mut Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = Two::begin(redis.address()).await;
+        for offset in 0..3 {
+            one.write(&[0, 1], offset).await.expect("written");
+        }
+        let before = (calls(person, "fcall"), calls(person, "exec"));
+        for offset in 3..13 {
+            let written = one.write(&[0, 1], offset).await.expect("written");
+            assert_eq!((written.refused.len(), written.entries, written.trades), (0, 2, 2));
+        }
+        assert_eq!((calls(person, "fcall"), calls(person, "exec")), (before.0, before.1 + 10));
+        assert_eq!(person.run::<i64>(&["XLEN", "ticks:{market_ticks/1}"]), 13);
+        let place: String = person.run(&["HGET", "log:{market_ticks}", "partition.1"]);
+        assert!(place.starts_with("0000000000000000012 "), "{place}");
+        // Deleted by a person: noticed, and there again.
+        person.run::<i64>(&["DEL", "price:{A}"]);
+        let error = one.write(&[0], 13).await.expect_err("something is lost").to_string();
+        assert!(error.contains("has lost what it held"), "{error}");
+        let mut one = Two::begin(redis.address()).await;
+        assert_eq!(one.states[0].state.as_of, Some(Sequence::of_record(13)));
+        one.write(&[0, 1], 14).await.expect("written");
+    });
+}
+
+#[test]
+fn whoever_takes_one_partition_ends_the_transactions_with_all() {
+    let redis = testkit::redis();
+    let person = &mut Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = Two::begin(redis.address()).await;
+        for offset in 0..5 {
+            one.write(&[0, 1], offset).await.expect("written");
+        }
+        let mut other = Two::begin(redis.address()).await;
+        other.write(&[1], 9).await.expect("written");
+        // Nothing of a partition that was taken; the other one's is written all the same.
+        let written = one.write(&[0], 5).await.expect("written");
+        assert!(written.refused.is_empty());
+        assert_eq!((position(person, "A"), position(person, "B")), (5, 9));
+        let written = one.write(&[1], 6).await.expect("written");
+        assert_eq!((written.refused, position(person, "B")), (vec![0], 9));
+        // Whoever is overtaken in turn learns of it as well.
+        let mut third = Two::begin(redis.address()).await;
+        third.write(&[0, 1], 20).await.expect("written");
+        let written = one.write(&[0], 7).await.expect("written");
+        assert_eq!((written.refused, position(person, "A")), (vec![0], 20));
+        let written = other.write(&[1], 10).await.expect("written");
+        assert_eq!((written.refused, position(person, "B")), (vec![0], 20));
+    });
+}
+
+#[test]
+fn a_stream_is_appended_to_only_where_its_end_is_sure() {
+    let redis = testkit::redis();
+    let person = &mut Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = Two::begin(redis.address()).await;
+        for offset in 0..10 {
+            one.write(&[0], offset).await.expect("written");
+        }
+        let mut other = Two::begin(redis.address()).await;
+        for offset in 10..20 {
+            one.write(&[0], offset).await.expect("written");
+        }
+        // It has the partition to itself before it appends anything.
+        let places = other.writer.places().await.expect("places");
+        other.writer.told(places);
+        let loaded = other.writer.load(&NAMES, false).await.expect("states");
+        other.states = loaded;
+        for offset in 20..23 {
+            other.write_only(&[0], offset).await.expect("written");
+        }
+        (10..24).for_each(|offset| other.append(0, offset));
+        let written = other.write_only(&[0], 23).await.expect("written");
+        assert_eq!(written.trades, 4, "from 20 on");
+        let reader = Reader::new(redis.address(), PATIENCE).expect("an address");
+        let ends = reader.ends(TOPIC).await.expect("an answer").expect("a log");
+        let mut tail = reader.tail(TOPIC, &ends.log, &[None, None]);
+        let offsets: Vec<i64> = flattened(&tailed(&mut tail, 0, 24).await)
+            .iter()
+            .map(|(_, sequence, _)| sequence.offset)
+            .collect();
+        assert_eq!(offsets, (0..24).collect::<Vec<_>>());
+        assert_eq!(position(person, "A"), 23);
+    });
+}
+
+#[test]
+fn a_rebuild_leaves_nothing_of_a_writer_that_goes_on() {
+    let redis = testkit::redis();
+    let person = &mut Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = Two::begin(redis.address()).await;
+        for offset in 0..5 {
+            one.write(&[0, 1], offset).await.expect("written");
+        }
+        Writer::rebuild(redis.address(), TOPIC, PARTITIONS).await.expect("rebuilt");
+        let error = one.write(&[0, 1], 5).await.expect_err("another log").to_string();
+        assert!(error.contains("another log"), "{error}");
+        assert_eq!(person.run::<Vec<String>>(&["KEYS", "*"]), ["log:{market_ticks}"]);
+    });
+}
