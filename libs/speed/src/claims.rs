@@ -10,8 +10,7 @@
 //! else has written between; and a symbol that was loaded or written while it stood is as it was.
 //!
 //! The writer also has a key of its own, its presence, which goes with the first of its claims that
-//! is lost: while it is there, all of them hold. Made again, it says so of those claims alone that
-//! were found by the same call.
+//! somebody else takes: while it is there, every claim holds that was found since it was made.
 
 use std::collections::HashMap;
 

@@ -12,9 +12,9 @@
 --
 -- On a single Redis a writer also claims the partitions whose symbols it writes. While its claims
 -- hold, nobody else has written these symbols, and what it has written is what is stored: to read
--- that back, symbol by symbol, would cost a tenth of a call. As long as all of its claims hold there
--- is a key of its own, its presence; so a writer that watches that key may also write by plain
--- commands in a transaction (see transaction.rs).
+-- that back, symbol by symbol, would cost a tenth of a call. A writer also has a key of its own, its
+-- presence, which goes with the first of its claims that somebody else takes; so one that watches
+-- that key may also write by plain commands in a transaction (see transaction.rs).
 
 -- Lua refuses to unpack more than some 8,000 values at once.
 local CHUNK = 2000
@@ -187,7 +187,7 @@ local function append(keys, key, log, args, at)
   return nil, overlap, v
 end
 
--- Whoever's claim this is has it no more: its presence goes.
+-- Whoever's claim this is has it no more: its presence goes, a key that KEYS cannot name before.
 local function dispossess(claim, presence)
   local of, own = string.match(presence, '^(.*:)([^:]*)$')
   local other = string.match(claim, '^[^.]*')
@@ -196,7 +196,7 @@ local function dispossess(claim, presence)
   end
 end
 
--- presence: the writer's key, which is made where it is not there.
+-- presence: the writer's key, which is made where it is not there and a claim was found or made.
 -- args, from `at`, of each of `count` partitions: its number, the place that the writer has told
 -- before ('' for none), the place to tell now ('' for none), the writer's claim, and 1 where it is
 -- made by this call, else ''.
@@ -216,7 +216,6 @@ local function open(key, presence, log, count, args, at)
   if stored[1] ~= log then
     return ANOTHER
   end
-  local is_made = redis.call('SET', presence, '', 'NX') and 1 or 0
   local holds, claims, lost, places = true, {}, {}, {}
   for number = 0, count - 1 do
     local v, field = at + 5 * number, 2 * number + 2
@@ -248,6 +247,7 @@ local function open(key, presence, log, count, args, at)
     end
   end
   call_with_all('HSET', key, claims, 1, #claims)
+  local is_made = #lost < count and redis.call('SET', presence, '', 'NX') and 1 or 0
   return nil, holds, lost, places, next_at, is_made
 end
 

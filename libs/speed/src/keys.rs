@@ -44,7 +44,7 @@ pub(crate) fn log(topic: &str) -> String {
     format!("log:{{{topic}}}")
 }
 
-/// What is there as long as every claim of a writer holds, on a single Redis.
+/// What goes as soon as somebody else takes a claim of a writer, on a single Redis.
 pub(crate) fn presence(topic: &str, writer: &str) -> String {
     format!("writer:{{{topic}}}:{writer}")
 }
@@ -59,7 +59,7 @@ pub(crate) const WRITERS: &str = "writer:{*}:*";
 /// Pattern of what `price` gives.
 pub(crate) const SYMBOLS: &str = "price:{*}";
 /// Patterns of everything but the log's key: what a rebuild forgets. First the writers, so that
-/// there is none that still writes when the rest goes.
+/// there is none that still writes when the others are looked for.
 pub(crate) const ALL: [&str; 6] =
     [WRITERS, SYMBOLS, "candles:{*}:*", "recent:{*}", "ticks:{*}*", "mark:{*}"];
 

@@ -23,9 +23,10 @@
 //! places that it told, nobody else has written and no batch was lost: what is stored of a symbol
 //! need not be read back before it is written, and while the presence is watched and there, nothing
 //! need be compared at all. Not noticed then: one key that was set back by hand, and a Redis that went
-//! back in the midst of a batch over a connection that stood. A key that was replaced by one of another
-//! type is noticed when the rest of the transaction is there already: what it held is lost either way,
-//! and `processor rebuild` makes it anew.
+//! back in the midst of a batch over a connection that stood. Noticed, but only when the rest of the
+//! batch is there already: that somebody deleted the log's key or a price, put one of another type in
+//! the place of a key, or appended to a stream. What that key is without then, `processor rebuild`
+//! makes anew.
 
 mod address;
 mod candle_text;

@@ -54,7 +54,8 @@ impl Link {
         }
     }
 
-    /// Commands on keys of one slot; of their replies, as they come, so many from `from` on.
+    /// Commands on keys of one slot, as `pipeline`; of their replies, as they come, so many from
+    /// `from` on.
     pub(crate) async fn replies(
         &self,
         commands: &Pipeline,

@@ -89,19 +89,22 @@ pub(crate) async fn rebuild(
     let previous: Option<String> = link.query(redis::cmd("HGET").arg(&key).arg("id")).await?;
     let previous = previous.as_deref().map(|id| id.trim_start_matches(REBUILDING));
     let id = LogId::mint(previous.and_then(LogId::parse).as_ref());
+    let partitions = partitions.to_string();
+    let begin = async |id: &str| {
+        let mut pipeline = redis::pipe();
+        pipeline
+            .atomic()
+            .del(&key)
+            .hset(&key, "layout", LAYOUT)
+            .hset_multiple(&key, &[("id", id), ("partitions", &partitions)]);
+        link.pipeline::<()>(&pipeline).await
+    };
     // Nobody may write while keys are deleted: an id that no writer can have. It keeps the
     // number, so that a rebuild that was cut short is made good by the next.
-    let closed = format!("{REBUILDING}{id}");
-    let partitions = partitions.to_string();
-    let mut pipeline = redis::pipe();
-    pipeline
-        .atomic()
-        .del(&key)
-        .hset(&key, "layout", LAYOUT)
-        .hset_multiple(&key, &[("id", closed.as_str()), ("partitions", &partitions)]);
-    link.pipeline::<()>(&pipeline).await?;
+    begin(&format!("{REBUILDING}{id}")).await?;
     let forgotten = forget(link, address).await?;
-    link.query::<()>(redis::cmd("HSET").arg(&key).arg("id").arg(id.as_str())).await?;
+    // Until its presence was deleted, a writer may have told places all the same.
+    begin(id.as_str()).await?;
     Ok(forgotten)
 }
 

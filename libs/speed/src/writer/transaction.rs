@@ -5,8 +5,9 @@
 //!  WATCH presence, EXISTS presence ──there──▶ MULTI, commands, EXEC, WATCH, EXISTS ─▶ …
 //!                                                       └── nothing done: the call instead
 //! ```
-//! Only for a writer that nobody disputes: its presence says that all of its claims hold, and where
-//! it has gone since it was watched, Redis executes nothing of the transaction (WATCH, as
+//! Only for a writer that nobody disputes: its presence says that its claims hold, and where it has
+//! gone since it was watched, Redis executes nothing of the transaction. But what one of its commands
+//! cannot do, a transaction does not stop at (both as
 //! <https://redis.io/docs/latest/develop/using-commands/transactions/> has it).
 
 use redis::{Cmd, Pipeline, RedisResult, Value};
@@ -17,6 +18,8 @@ use crate::link::Link;
 #[derive(Debug)]
 pub(super) struct Transaction {
     pipeline: Pipeline,
+    /// The log that is followed, as the first command asks.
+    log: Vec<u8>,
     /// Which of its commands write a symbol's price, all fields of which are there already.
     prices: Vec<usize>,
 }
@@ -35,23 +38,31 @@ impl Transaction {
         let mut call = Words { keys: words.get(3..keys)?.iter(), args: words.get(keys..)?.iter() };
         let mut commands = Commands { pipeline: Pipeline::new(), count: 0, prices: Vec::new() };
         commands.pipeline.cmd("MULTI");
-        commands.batch(&mut call)?;
+        let log = commands.batch(&mut call)?.to_vec();
         let Commands { mut pipeline, prices, .. } = commands;
         pipeline.cmd("EXEC");
         pipeline.cmd("WATCH").arg(presence);
         pipeline.cmd("EXISTS").arg(presence);
-        Some(Self { pipeline, prices })
+        Some(Self { pipeline, log, prices })
     }
 
     /// Whether the presence is there and watched, after it was done; `None` where nothing was.
     pub(super) async fn run(&self, link: &Link) -> RedisResult<Option<bool>> {
         let replies = link.replies(&self.pipeline, self.pipeline.len() - 3, 3).await?;
-        let [done, _, is_there]: [Value; 3] = replies
+        let [done, watched, is_there]: [Value; 3] = replies
             .try_into()
             .map_err(|_| unexpected("a transaction has another number of replies"))?;
+        watched.extract_error()?;
         let is_there = redis::from_redis_value(is_there.extract_error()?)?;
         let Value::Array(replies) = done.extract_error()? else { return Ok(None) };
-        // Whoever deleted a price may have deleted more. It is there again, all of it.
+        // Whoever deleted the log's key, or a price, may have deleted more. (The price is there again.)
+        match replies.first() {
+            Some(Value::BulkString(log)) if *log == self.log => {}
+            Some(Value::BulkString(_)) => {
+                return Err(unexpected("Redis follows another log than the writer"));
+            }
+            _ => return Err(unexpected("Redis has lost what it held")),
+        }
         let is_as_known = |command: &usize| replies.get(*command) == Some(&Value::Int(0));
         if !self.prices.iter().all(is_as_known) {
             return Err(unexpected("Redis has lost what it held"));
@@ -112,9 +123,11 @@ impl Commands {
         self.count += 1;
     }
 
-    fn batch(&mut self, call: &mut Words<'_>) -> Option<()> {
+    /// Returns the log.
+    fn batch<'a>(&mut self, call: &mut Words<'a>) -> Option<&'a [u8]> {
         let (log_key, _presence) = (call.key()?, call.key()?);
         let (log, partitions) = (call.next()?, call.number()?);
+        self.add(&[b"HGET", log_key, b"id"]);
         let (symbols, streams, is_claimed) = (call.number()?, call.number()?, call.next()?);
         if is_claimed != b"1" {
             return None;
@@ -137,7 +150,7 @@ impl Commands {
             let places: Vec<&[u8]> = places.iter().map(Vec::as_slice).collect();
             self.add_with(&[b"HSET", log_key], &places);
         }
-        Some(())
+        Some(log)
     }
 
     fn symbol(&mut self, call: &mut Words<'_>) -> Option<()> {

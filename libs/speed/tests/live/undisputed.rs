@@ -1,5 +1,7 @@
 //! A writer that nobody disputes writes by plain commands, and never once somebody does.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// A symbol of each of two partitions.
@@ -165,14 +167,166 @@ fn a_rebuild_leaves_nothing_of_a_writer_that_goes_on() {
     let redis = testkit::redis();
     let person = &mut Person::at(redis.address());
     let runtime = Runtime::new().expect("a runtime");
+    // So that it takes a while to look for the writers.
+    let mut many = redis::pipe();
+    (0..20_000).for_each(|number| {
+        many.cmd("HSET").arg(format!("price:{{{number}}}")).arg("price").arg(1).ignore();
+    });
+    many.exec(&mut person.0).expect("set");
     runtime.block_on(async {
         let mut one = Two::begin(redis.address()).await;
         for offset in 0..5 {
             one.write(&[0, 1], offset).await.expect("written");
         }
-        Writer::rebuild(redis.address(), TOPIC, PARTITIONS).await.expect("rebuilt");
-        let error = one.write(&[0, 1], 5).await.expect_err("another log").to_string();
+        let going_on = async {
+            for offset in 5.. {
+                if let Err(error) = one.write(&[0, 1], offset).await {
+                    return error.to_string();
+                }
+            }
+            unreachable!()
+        };
+        let rebuilding = Writer::rebuild(redis.address(), TOPIC, PARTITIONS);
+        let (rebuilt, error) = tokio::join!(rebuilding, going_on);
+        rebuilt.expect("rebuilt");
         assert!(error.contains("another log"), "{error}");
         assert_eq!(person.run::<Vec<String>>(&["KEYS", "*"]), ["log:{market_ticks}"]);
+        let mut fields: Vec<String> = person.run(&["HKEYS", "log:{market_ticks}"]);
+        fields.sort();
+        assert_eq!(fields, ["id", "layout", "partitions"]);
     });
+}
+
+#[test]
+fn a_log_that_went_is_noticed() {
+    let redis = testkit::redis();
+    let person = &mut Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        for (command, expected) in [
+            (["HSET", "log:{market_ticks}", "id", "another"].as_slice(), "another log"),
+            (&["DEL", "log:{market_ticks}"], "has lost what it held"),
+        ] {
+            let mut one = Two::begin(redis.address()).await;
+            for offset in 0..5 {
+                one.write(&[0, 1], offset).await.expect("written");
+            }
+            person.run::<i64>(command);
+            let error = one.write(&[0, 1], 5).await.expect_err("noticed").to_string();
+            assert!(error.contains(expected), "{error}");
+            Writer::rebuild(redis.address(), TOPIC, PARTITIONS).await.expect("rebuilt");
+        }
+    });
+}
+
+/// What one of two writers does: a batch of the next record of these partitions.
+#[derive(Clone, Debug)]
+enum Step {
+    Writes(usize, Vec<usize>),
+    Both(Vec<usize>, Vec<usize>),
+    Dies(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let some = || prop::sample::subsequence(vec![0, 1], 1..=2);
+    prop_oneof![
+        8 => (0..2_usize, some()).prop_map(|(of, partitions)| Step::Writes(of, partitions)),
+        2 => (some(), some()).prop_map(|(one, two)| Step::Both(one, two)),
+        1 => (0..2_usize).prop_map(Step::Dies),
+    ]
+}
+
+/// A writer, and the next record of each partition.
+struct Reading(Two, [i64; 2]);
+
+impl Reading {
+    async fn begin(redis: &str) -> Self {
+        let two = Two::begin(redis).await;
+        let places = two.writer.places().await.expect("places");
+        let next = [0, 1].map(|partition| places.get(&partition).map_or(0, |at| at.offset + 1));
+        Self(two, next)
+    }
+
+    async fn write(&mut self, partitions: &[usize]) {
+        let Self(two, next) = self;
+        let (mut writes, mut places, mut written) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, tracked) in two.states.iter_mut().enumerate() {
+            if partitions.contains(&number) {
+                let (sequence, trade) = (Sequence::of_record(next[number]), trade(next[number]));
+                two.writer.append(number as i32, number as u32, NAMES[number], sequence, &trade);
+                places.push((number as i32, Place { offset: next[number], fingerprint: 7 }));
+                next[number] += 1;
+                if tracked.state.apply(&trade, sequence) {
+                    written.push(number);
+                    let symbol = NAMES[number];
+                    writes.push(SymbolWrite { symbol, partition: number as i32, tracked });
+                }
+            }
+        }
+        let done = two.writer.write(&mut writes, &places).await.expect("written");
+        for number in done.refused.iter().map(|index| written[*index]) {
+            let loaded = two.writer.load(&[NAMES[number]], false).await.expect("loaded");
+            two.states[number] = loaded.into_iter().next().expect("one");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// However two writers alternate, and whoever has which partition: each trade counts once.
+    #[test]
+    fn two_writers_of_two_partitions_count_each_trade_once(
+        steps in prop::collection::vec(step(), 20..60),
+    ) {
+        let redis = testkit::redis();
+        let person = &mut Person::at(redis.address());
+        let runtime = Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let mut writers = [Reading::begin(redis.address()).await, Reading::begin(redis.address()).await];
+            let mut ends = [0, 0];
+            for step in steps {
+                match step {
+                    Step::Writes(of, partitions) => writers[of].write(&partitions).await,
+                    Step::Both(first, second) => {
+                        let [one, two] = &mut writers;
+                        tokio::join!(one.write(&first), two.write(&second));
+                    }
+                    Step::Dies(of) => writers[of] = Reading::begin(redis.address()).await,
+                }
+                for Reading(_, next) in &writers {
+                    ends = [0, 1].map(|partition: usize| ends[partition].max(next[partition]));
+                }
+            }
+            // Then one is alone.
+            for _ in 0..4 {
+                writers[0].write(&[0, 1]).await;
+            }
+            assert!(calls(person, "exec") > 0, "by transactions, too");
+            while [0, 1].iter().any(|partition| writers[0].1[*partition] < ends[*partition]) {
+                writers[0].write(&[0, 1]).await;
+            }
+            let ends = writers[0].1;
+            let reader = Reader::new(redis.address(), PATIENCE).expect("an address");
+            for (number, name) in NAMES.iter().enumerate() {
+                let mut whole = market::SymbolState::new(&spec());
+                for offset in 0..ends[number] {
+                    whole.apply(&trade(offset), Sequence::of_record(offset));
+                }
+                let stored = reader.state(&symbol(name), &spec()).await.expect("an answer");
+                let stored = stored.expect("a symbol").state;
+                assert_eq!((stored.as_of, stored.latest, stored.day), (whole.as_of, whole.latest, whole.day));
+                let recent: Vec<_> = whole.recent.iter().copied().collect();
+                assert_eq!(reader.recent(&symbol(name)).await.expect("an answer").expect("some"), recent);
+            }
+            let log = reader.ends(TOPIC).await.expect("an answer").expect("a log").log;
+            for (partition, end) in (0..).zip(ends) {
+                let mut tail = reader.tail(TOPIC, &log, &[None, None]);
+                let entries = tailed(&mut tail, partition, end as usize).await;
+                let offsets: Vec<i64> =
+                    flattened(&entries).iter().map(|(_, sequence, _)| sequence.offset).collect();
+                assert_eq!(offsets, (0..end).collect::<Vec<_>>());
+            }
+        });
+    }
 }

@@ -134,11 +134,24 @@ fn a_symbol_has_a_position_only_with_its_candles() {
         // The first second is no longer the newest one.
         many.write([0], 100).await.expect_err("there is no room for a candle");
         assert_eq!(person.run::<String>(&position), before);
-        person.run::<i64>(&["DEL", "candles:{SYMBOL:0}:1s"]);
+    });
+}
+
+#[test]
+fn a_key_of_another_type_is_noticed_by_a_transaction_too() {
+    let redis = testkit::redis();
+    let mut person = Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
         let mut many = Many::begin(redis.address()).await;
-        many.write([0], 100).await.expect("written");
+        many.write([0], 0).await.expect("written");
+        many.write([0], 1).await.expect("written");
         person.run::<()>(&["SET", "candles:{SYMBOL:0}:1s", "garbage"]);
-        many.write([0], 200).await.expect_err("a transaction finds it, too");
+        let error = many.write([0], 100).await.expect_err("there is no room for a candle");
+        assert!(error.to_string().contains("wrong kind of value"), "{error}");
+        // The rest is there.
+        let position: String = person.run(&["HGET", "price:{SYMBOL:0}", "position"]);
+        assert!(position.contains(":0000000000000000100:"), "{position}");
         let mut writer =
             Writer::connect(redis.address(), settings(1_000)).await.expect("connected");
         let error = writer.load(&["SYMBOL:0"], false).await.expect_err("it is still there");
