@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Context;
 use servers::exporter::{self, Subject};
 use servers::kafka::Distribution;
+use servers::port::Held;
 use servers::{Lifetime, Running, Signal, kafka, launch, postgresql, prometheus, redis};
 
 use crate::catalogue::{
@@ -59,6 +60,8 @@ pub(crate) struct Layout {
     pub(crate) rate: u32,
     /// What the services read from the environment by themselves.
     inherited: Vec<String>,
+    /// Where members are to listen that do not run yet.
+    _held: Vec<Held>,
 }
 
 impl Layout {
@@ -93,7 +96,8 @@ impl Layout {
         }
         let rate = rate.or(state.rate).unwrap_or(DEFAULT_RATE);
         let inherited = settings.of_services();
-        Ok(Self { paths: paths.clone(), ports, external, feed, rate, inherited })
+        let _held = chooser.held();
+        Ok(Self { paths: paths.clone(), ports, external, feed, rate, inherited, _held })
     }
 
     pub(crate) fn grpc(&self, name: &str) -> &str {

@@ -19,12 +19,19 @@ pub(crate) struct Ports {
 pub(crate) struct Chooser {
     /// Spoken for: every default, and what has been given out.
     kept: Vec<u16>,
+    held: Vec<port::Held>,
 }
 
 impl Chooser {
     pub(crate) fn new() -> Self {
         let ports = |member: &Member| [member.port, member.metrics_port, member.grpc_port];
-        Self { kept: MEMBERS.iter().flat_map(ports).flatten().collect() }
+        Self { kept: MEMBERS.iter().flat_map(ports).flatten().collect(), held: Vec::new() }
+    }
+
+    /// To be kept until the members are started: some have ports from which Linux takes those of
+    /// outgoing connections.
+    pub(crate) fn held(self) -> Vec<port::Held> {
+        self.held
     }
 
     pub(crate) fn choose(
@@ -55,8 +62,10 @@ impl Chooser {
 
     fn near(&mut self, preferred: Option<u16>) -> anyhow::Result<Option<String>> {
         let Some(preferred) = preferred else { return Ok(None) };
-        let port = port::near(preferred, &self.kept)?;
+        let held = port::near(preferred, &self.kept)?;
+        let port = held.port;
         self.kept.push(port);
+        self.held.push(held);
         Ok(Some(format!("127.0.0.1:{port}")))
     }
 }

@@ -2,12 +2,31 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Socket, Type};
 
 /// Below Linux's range for outgoing connections (32768 and up). A port from that range may be
 /// taken, between one life of a server and its next, as the source of somebody's connection; a
 /// client that keeps trying to reconnect may even end up connected to itself.
 const QUIET: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port that no outgoing connection gets as its own meanwhile. A server may bind it, since this
+/// neither listens nor insists (SO_REUSEADDR, as servers set it, too): `ip(7)`, `socket(7)`.
+#[derive(Debug)]
+pub struct Held {
+    pub port: u16,
+    _socket: Socket,
+}
+
+impl Held {
+    fn new(port: u16) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        Ok(Self { port, _socket: socket })
+    }
+}
 
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
@@ -15,10 +34,11 @@ pub fn is_free(port: u16) -> bool {
 
 /// `preferred` if it is free, else the next free one above it that `avoid` does not keep for
 /// somebody else.
-pub fn near(preferred: u16, avoid: &[u16]) -> io::Result<u16> {
+pub fn near(preferred: u16, avoid: &[u16]) -> io::Result<Held> {
     std::iter::once(preferred)
         .chain((preferred..u16::MAX).map(|port| port + 1).filter(|port| !avoid.contains(port)))
-        .find(|port| is_free(*port))
+        .filter(|port| is_free(*port))
+        .find_map(|port| Held::new(port).ok())
         .ok_or_else(|| io::Error::other(format!("no port is free from {preferred} upwards")))
 }
 
@@ -41,11 +61,24 @@ mod tests {
     #[test]
     fn the_preferred_port_is_taken_only_while_free() {
         let first = any().expect("a port");
-        assert_eq!(near(first, &[]).ok(), Some(first));
-        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).expect("bind");
-        let second = near(first, &[]).expect("another");
+        assert_eq!(near(first, &[]).expect("free").port, first);
+        let _listening = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).expect("bind");
+        let second = near(first, &[]).expect("another").port;
         assert!(second > first);
-        let third = near(first, &[second]).expect("yet another");
+        let third = near(first, &[second]).expect("yet another").port;
         assert!(third > second, "{second} is kept for somebody else");
+    }
+
+    #[test]
+    fn a_held_port_is_a_servers_and_no_clients() {
+        let held = near(any().expect("a port"), &[]).expect("free");
+        let address = (Ipv4Addr::LOCALHOST, held.port);
+        assert!(std::net::TcpStream::connect(address).is_err(), "it does not listen");
+        let outgoing = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let bound = outgoing.bind(&SocketAddr::from(address).into());
+        assert!(bound.is_err(), "a socket that does not reuse addresses");
+        let server = TcpListener::bind(address).expect("a server's");
+        std::net::TcpStream::connect(address).expect("which listens");
+        drop(server);
     }
 }
