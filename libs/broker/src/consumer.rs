@@ -1,7 +1,7 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -38,9 +38,16 @@ pub type HearsEnds = Box<dyn Fn(i32, i64) + Send + Sync>;
 /// `release`, and no offset is committed that `effected` was not told: what a record does must
 /// have happened before its offset moves.
 ///
-/// librdkafka stops all partitions until an assignment is answered, so it is answered at once,
-/// with the new partitions paused: what takes long, such as loading what belongs to them, holds
-/// nobody else up.
+/// librdkafka stops all partitions until an assignment is answered, so it is answered at once, with
+/// none of the new partitions: what takes long, such as loading what belongs to them, holds nobody
+/// else up. It is told of them when they are started.
+///
+/// What it is told of one partition, by pausing and resuming as by starting and stopping, is queued
+/// with a number, and what comes after a higher number is passed over (`rd_kafka_toppar_op_serve`).
+/// Numbers are drawn before the queue is entered, by whichever thread calls and by its own. So two
+/// at once may lose one, and a partition is never read, or never goes on. Hence: one call at a time;
+/// and nothing is paused or resumed that has brought no record, since its own thread may be about to
+/// start that.
 pub struct Consumer {
     client: BaseConsumer<Rebalances>,
     topic: String,
@@ -140,10 +147,19 @@ struct Rebalances {
     topic: String,
     hears_ends: HearsEnds,
     metrics: ClientMetrics,
+    reading: Mutex<Reading>,
     events: Mutex<VecDeque<Rebalance>>,
     pending: AtomicBool,
     /// Set once the consumer closes: nobody polls for events any more, so answer at once.
     closing: AtomicBool,
+}
+
+/// What librdkafka was told to read. Its lock is held while it is told.
+#[derive(Default)]
+struct Reading {
+    started: BTreeSet<i32>,
+    /// Of these.
+    held: BTreeSet<i32>,
 }
 
 enum Rebalance {
@@ -175,17 +191,18 @@ impl ConsumerContext for Rebalances {
         kind: ResponseError,
         list: &mut TopicPartitionList,
     ) {
+        let partitions: Vec<i32> =
+            list.elements().iter().map(|element| element.partition()).collect();
         if self.closing.load(Ordering::Acquire) {
             let answer = match kind {
                 ResponseError::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Ok(()),
-                _ => consumer.incremental_unassign(list),
+                _ => self.stop(consumer, &partitions),
             };
             if let Err(error) = answer {
-                tracing::warn!(%error, "cannot give partitions back");
+                tracing::warn!("cannot give partitions back: {error:#}");
             }
             return;
         }
-        let partitions = list.elements().iter().map(|element| element.partition()).collect();
         let event = match kind {
             ResponseError::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
             _ => Rebalance::Revoked { partitions, lost: consumer.assignment_lost() },
@@ -193,6 +210,53 @@ impl ConsumerContext for Rebalances {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
         self.pending.store(true, Ordering::Release);
     }
+}
+
+impl Rebalances {
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Also the answer to a decision of the group that takes them away, whether or not they were
+    /// started.
+    fn stop(&self, client: &BaseConsumer<Self>, partitions: &[i32]) -> anyhow::Result<()> {
+        let mut reading = self.reading();
+        // A pause would outlive it.
+        let held: Vec<i32> = taken(&mut reading.held, partitions);
+        self.go_on(client, &held)?;
+        let started = taken(&mut reading.started, partitions);
+        let list = self.list(started.into_iter().map(|partition| (partition, Offset::Invalid)))?;
+        client.incremental_unassign(&list).context("cannot stop partitions")
+    }
+
+    fn go_on(&self, client: &BaseConsumer<Self>, partitions: &[i32]) -> anyhow::Result<()> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        // Before a rebalance librdkafka pauses all, at any moment: one call might be passed over for
+        // that. After one that was not, another does nothing.
+        for _ in 0..2 {
+            client.resume(&list).context("cannot go on with partitions")?;
+        }
+        Ok(())
+    }
+
+    fn list(
+        &self,
+        places: impl IntoIterator<Item = (i32, Offset)>,
+    ) -> anyhow::Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in places {
+            list.add_partition_offset(&self.topic, partition, offset)?;
+        }
+        Ok(list)
+    }
+}
+
+/// Takes out those of `partitions` that are there.
+fn taken(from: &mut BTreeSet<i32>, partitions: &[i32]) -> Vec<i32> {
+    partitions.iter().copied().filter(|partition| from.remove(partition)).collect()
 }
 
 /// Of six seconds, one each half second.
@@ -224,6 +288,7 @@ impl Consumer {
                 topic: settings.topic.clone(),
                 hears_ends,
                 metrics: ClientMetrics::of("consumer"),
+                reading: Mutex::default(),
                 events: Mutex::default(),
                 pending: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
@@ -258,7 +323,7 @@ impl Consumer {
         drop(events);
         Some(match event? {
             Rebalance::Assigned(partitions) => {
-                if let Err(error) = self.take(&partitions) {
+                if let Err(error) = self.take() {
                     tracing::warn!("cannot take partitions: {error:#}");
                 }
                 Next::Assigned(partitions)
@@ -268,46 +333,68 @@ impl Consumer {
         })
     }
 
-    /// Accepts partitions without reading them.
-    fn take(&self, partitions: &[i32]) -> anyhow::Result<()> {
-        // From the end, which is some requests away: until then nothing is fetched.
-        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::End)))?;
-        self.client.incremental_assign(&list).context("cannot accept partitions")?;
-        self.client.pause(&list).context("cannot hold partitions")
+    /// Accepts what the group has decided, without reading any of it.
+    fn take(&self) -> anyhow::Result<()> {
+        let _alone = self.client.context().reading();
+        let none = TopicPartitionList::new();
+        self.client.incremental_assign(&none).context("cannot accept partitions")
     }
 
-    /// Begins to read partitions that are assigned, or reads them again from another place. There
-    /// is no other way to have them read.
+    /// Begins to read partitions that are ours. There is no other way to have them read. They were
+    /// not started before, or were stopped since.
     pub fn start(&self, places: &[(i32, Start)]) -> anyhow::Result<()> {
-        let list =
-            self.list(places.iter().map(|(partition, start)| (*partition, (*start).into())))?;
-        self.client.incremental_unassign(&list).context("cannot stop partitions")?;
+        let rebalances = self.client.context();
+        let mut reading = rebalances.reading();
+        let starts = places.iter().map(|(partition, start)| (*partition, (*start).into()));
+        let list = rebalances.list(starts)?;
         self.client.incremental_assign(&list).context("cannot start partitions")?;
-        self.client.resume(&list).context("cannot start partitions")
+        reading.started.extend(places.iter().map(|(partition, _)| *partition));
+        Ok(())
+    }
+
+    /// Reads no more of partitions, which stay ours and may be started again, from anywhere. What
+    /// `effected` was told of them is committed.
+    pub fn stop(&self, partitions: &[i32]) -> anyhow::Result<()> {
+        // Of none it would answer a decision of the group that nobody has heard of yet.
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        self.client.context().stop(&self.client, partitions)
     }
 
     /// Gives partitions back. What `effected` was told is committed first.
     pub fn release(&self, partitions: &[i32]) -> anyhow::Result<()> {
-        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
-        self.client.incremental_unassign(&list).context("cannot give partitions back")
+        let stopped = self.client.context().stop(&self.client, partitions);
+        stopped.context("cannot give partitions back")
     }
 
-    /// Fetches nothing of these until they are started again or resumed, while polls go on and keep the group
-    /// membership.
+    /// Fetches nothing of these until `resume`, while polls go on and keep the group membership.
+    /// Each has brought a record since it was started; one that brings another all the same was not
+    /// held.
     pub fn hold(&self, partitions: &[i32]) -> anyhow::Result<()> {
-        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        let rebalances = self.client.context();
+        let mut reading = rebalances.reading();
+        let ours = |partition: &i32| reading.started.contains(partition);
+        let held: Vec<i32> = partitions.iter().copied().filter(ours).collect();
+        let list = rebalances.list(held.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        reading.held.extend(held);
         self.client.pause(&list).context("cannot hold partitions")
     }
 
-    /// Goes on with partitions that were held, after the last record that was polled.
-    pub fn resume(&self, partitions: &[i32]) -> anyhow::Result<()> {
-        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
-        self.client.resume(&list).context("cannot go on with partitions")
+    /// Goes on with the partitions that are held, after the last record that was polled.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        let rebalances = self.client.context();
+        let mut reading = rebalances.reading();
+        let held: Vec<i32> = std::mem::take(&mut reading.held).into_iter().collect();
+        rebalances.go_on(&self.client, &held)
     }
 
     /// Every record before `next` has had its effect: the offset may be committed.
     pub fn effected(&self, offsets: impl IntoIterator<Item = (i32, i64)>) -> anyhow::Result<()> {
-        let list = self.list(offsets.into_iter().map(|(p, next)| (p, Offset::Offset(next))))?;
+        let list = self
+            .client
+            .context()
+            .list(offsets.into_iter().map(|(p, next)| (p, Offset::Offset(next))))?;
         self.client.store_offsets(&list).context("cannot note offsets")
     }
 
@@ -330,7 +417,10 @@ impl Consumer {
 
     /// The group's committed offsets; `None` for a partition without.
     pub fn committed(&self, partitions: &[i32]) -> anyhow::Result<Vec<(i32, Option<i64>)>> {
-        let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
+        let list = self
+            .client
+            .context()
+            .list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
         let list = self
             .client
             .committed_offsets(list, METADATA_TIMEOUT)
@@ -354,17 +444,6 @@ impl Consumer {
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let count = topic.map_or(0, |topic| topic.partitions().len());
         i32::try_from(count).context("more partitions than Kafka allows")
-    }
-
-    fn list(
-        &self,
-        places: impl IntoIterator<Item = (i32, Offset)>,
-    ) -> anyhow::Result<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in places {
-            list.add_partition_offset(&self.topic, partition, offset)?;
-        }
-        Ok(list)
     }
 }
 

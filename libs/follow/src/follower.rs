@@ -161,7 +161,7 @@ impl<E: Effect> Follower<E> {
     async fn forget_all(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let started: Vec<i32> = std::mem::take(&mut self.started).into_iter().collect();
         self.gathering.park().await;
-        consumer.hold(&started)?;
+        consumer.stop(&started)?;
         self.gathering.let_go(&started);
         self.gathering.resume();
         self.batch.clear();

@@ -145,8 +145,8 @@ struct Shared {
     batch: Batch,
     symbols: Symbols,
     events: VecDeque<Event>,
-    /// The first offset that may come of each partition that is expected.
-    next: BTreeMap<i32, i64>,
+    /// The partitions that are expected.
+    next: BTreeMap<i32, Next>,
     /// Records that must be found again, as Redis remembers them.
     remembered: BTreeMap<i32, Place>,
     park: bool,
@@ -160,6 +160,15 @@ struct Shared {
     anew: bool,
     /// With so many trades the writer wants to be woken; 0 for any record.
     wanted: usize,
+}
+
+/// What comes of a partition.
+#[derive(Clone, Copy, Debug, Default)]
+struct Next {
+    /// The first offset that may.
+    offset: i64,
+    /// A record has, since it was begun or since that was asked.
+    brought: bool,
 }
 
 impl Gathering {
@@ -264,9 +273,14 @@ impl Gathering {
         !shared.closed && shared.batch.is_full(self.bound)
     }
 
-    /// The partitions of which records are taken.
-    pub(crate) fn expected(&self) -> Vec<i32> {
-        self.lock().next.keys().copied().collect()
+    /// The partitions of which something has come since they were begun, or since this was asked
+    /// last.
+    pub(crate) fn brought(&self) -> Vec<i32> {
+        let mut shared = self.lock();
+        let brought = shared.next.iter_mut().filter_map(|(partition, next)| {
+            std::mem::take(&mut next.brought).then_some(*partition)
+        });
+        brought.collect()
     }
 
     // The writer's side.
@@ -347,7 +361,7 @@ impl Gathering {
     pub(crate) fn expect(&self, partitions: &[i32], remembered: &[(i32, Place)]) {
         let mut shared = self.lock();
         shared.let_go(partitions);
-        shared.next.extend(partitions.iter().map(|partition| (*partition, 0)));
+        shared.next.extend(partitions.iter().map(|partition| (*partition, Next::default())));
         shared.remembered.extend(remembered.iter().copied());
     }
 
@@ -378,8 +392,8 @@ impl Shared {
     #[inline]
     fn look(&mut self, partition: i32, place: Place) -> Option<Result<bool, String>> {
         let next = self.next.get_mut(&partition)?;
-        let expected = std::mem::replace(next, place.offset + 1);
-        Some(self.compare(partition, place, expected))
+        let expected = std::mem::replace(next, Next { offset: place.offset + 1, brought: true });
+        Some(self.compare(partition, place, expected.offset))
     }
 
     #[inline]

@@ -21,14 +21,14 @@ pub(crate) struct Poller {
     consumer: Arc<Consumer>,
     gathering: Arc<Gathering>,
     decoder: Decoder,
-    /// Partitions that are not fetched while the batch is full.
-    held: Vec<i32>,
+    /// Something is not fetched, since the batch is full.
+    is_holding: bool,
     last_trouble: Option<Instant>,
 }
 
 impl Poller {
     pub(crate) fn new(consumer: Arc<Consumer>, gathering: Arc<Gathering>) -> Self {
-        Self { consumer, gathering, decoder: Decoder::new(), held: Vec::new(), last_trouble: None }
+        Self { consumer, gathering, decoder: Decoder::new(), is_holding: false, last_trouble: None }
     }
 
     pub(crate) fn run(mut self, stopping: &CancellationToken) -> anyhow::Result<()> {
@@ -40,7 +40,7 @@ impl Poller {
                 }
                 wait = Duration::ZERO;
             }
-            let patience = if self.held.is_empty() { PATIENCE } else { Duration::ZERO };
+            let patience = if self.is_holding { Duration::ZERO } else { PATIENCE };
             match self.gathering.rest(now(), patience) {
                 true => self.hold(),
                 false => self.resume(),
@@ -53,23 +53,19 @@ impl Poller {
         Ok(())
     }
 
-    /// The batch stays full: from here on polls bring decisions of the group, and no records.
+    /// The batch stays full: from here on polls bring decisions of the group, and no records but the
+    /// first of partitions that had none.
     fn hold(&mut self) {
-        let mut reading = self.gathering.expected();
-        reading.retain(|partition| !self.held.contains(partition));
-        if !reading.is_empty() {
-            let held = self.consumer.hold(&reading);
-            passed_over(held);
-            self.held.append(&mut reading);
+        let brought = self.gathering.brought();
+        if !brought.is_empty() {
+            passed_over(self.consumer.hold(&brought));
+            self.is_holding = true;
         }
     }
 
     fn resume(&mut self) {
-        if !self.held.is_empty() {
-            let expected = self.gathering.expected();
-            self.held.retain(|partition| expected.contains(partition));
-            passed_over(self.consumer.resume(&self.held));
-            self.held.clear();
+        if std::mem::take(&mut self.is_holding) {
+            passed_over(self.consumer.resume());
         }
     }
 

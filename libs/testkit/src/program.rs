@@ -122,6 +122,15 @@ impl Program {
             .sum()
     }
 
+    /// Its metrics that are not 0, without the parts of histograms; empty where it does not answer.
+    fn counted(&self) -> String {
+        let text = http::get(&self.metrics, "/metrics").map(|(_, body)| body).unwrap_or_default();
+        let is_of_histogram = |line: &str| line.contains("_bucket{") || line.contains("quantile=");
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !is_of_histogram(line));
+        let lines = lines.filter(|line| !line.is_empty() && !line.ends_with(" 0"));
+        lines.flat_map(|line| [line, "\n"]).collect()
+    }
+
     /// How many series a metric has.
     pub fn series(&self, name: &str) -> usize {
         let text = http::get(&self.metrics, "/metrics").map(|(_, body)| body).unwrap_or_default();
@@ -203,10 +212,12 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        let counted = if thread::panicking() { self.counted() } else { String::new() };
         self.process.kill();
         if thread::panicking() {
             let lines = tail(&self.folder.join("log"), 40);
             eprintln!("--- the last lines of {}'s log:\n{lines}\n---", self.name);
+            eprintln!("--- what it has counted:\n{counted}---");
         } else {
             let _ = fs::remove_dir_all(&self.folder);
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use testkit::oracle::{self, Bar};
-use testkit::{Exit, Pipeline, Recording, eventually, kafka};
+use testkit::{Exit, Pipeline, Recording, kafka};
 
 const SYMBOL: &str = "BINANCE:BTCUSDT";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,15 +54,19 @@ impl Truth {
         let redis = way.redis().address().to_owned();
         let price = self.last["p"].as_f64().expect("a price");
         let timestamp = self.last["t"].as_i64().expect("milliseconds");
-        let is_true = || {
-            let stored = oracle::stored(&redis);
-            let Some(view) = stored.get(SYMBOL) else { return false };
-            stored.len() == 1
+        let mut stored = BTreeMap::new();
+        let same = servers::poll(PATIENCE, || {
+            stored = oracle::stored(&redis);
+            let view = stored.get(SYMBOL)?;
+            let is_same = stored.len() == 1
                 && (view.price, view.timestamp) == (price, timestamp)
                 && view.candles["1m"] == self.minutes
-                && view.day_bar == self.day
-        };
-        eventually(PATIENCE, &format!("{when}: Redis holds the file's candles"), is_true);
+                && view.day_bar == self.day;
+            is_same.then_some(())
+        });
+        if same.is_none() {
+            panic!("{when}: Redis does not hold the file's candles, but {stored:?}");
+        }
         let expected = json!({
             "symbol": SYMBOL,
             "price": self.last["p"],

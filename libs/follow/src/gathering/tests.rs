@@ -99,3 +99,19 @@ fn what_is_read_of_a_partition_that_is_not_expected_is_dropped() {
     assert_eq!((batch.places[&0].offset, batch.places[&1].offset), (2, 5));
     assert_eq!(batch.bursts, [(1, 10), (2, 20)]);
 }
+
+#[test]
+fn what_may_be_held_has_brought_something_since_it_was_begun_or_held() {
+    let gathering = Gathering::new(1_000, 2);
+    gathering.expect(&[0, 1], &[]);
+    assert!(gathering.brought().is_empty());
+    gathering.lock().read(1, 5);
+    assert_eq!(gathering.brought(), [1]);
+    assert!(gathering.brought().is_empty());
+    gathering.lock().read(0, 3);
+    gathering.lock().read(1, 6);
+    assert_eq!(gathering.brought(), [0, 1], "1 was not held, or goes on again");
+    gathering.lock().read(0, 4);
+    gathering.expect(&[0], &[]);
+    assert!(gathering.brought().is_empty(), "that was before");
+}
