@@ -47,7 +47,7 @@ pub type HearsEnds = Box<dyn Fn(i32, i64) + Send + Sync>;
 /// Numbers are drawn before the queue is entered, by whichever thread calls and by its own. So two
 /// at once may lose one, and a partition is never read, or never goes on. Hence: one call at a time;
 /// and nothing is paused or resumed that has brought no record, since its own thread may be about to
-/// start that.
+/// start that. (What its own thread does by itself is to pause all, before it tells of a rebalance.)
 pub struct Consumer {
     client: BaseConsumer<Rebalances>,
     topic: String,
@@ -195,7 +195,7 @@ impl ConsumerContext for Rebalances {
             list.elements().iter().map(|element| element.partition()).collect();
         if self.closing.load(Ordering::Acquire) {
             let answer = match kind {
-                ResponseError::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Ok(()),
+                ResponseError::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(consumer),
                 _ => self.stop(consumer, &partitions),
             };
             if let Err(error) = answer {
@@ -217,16 +217,28 @@ impl Rebalances {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Also the answer to a decision of the group that takes them away, whether or not they were
-    /// started.
+    /// Accepts what the group has decided, without reading any of it.
+    fn take(&self, client: &BaseConsumer<Self>) -> anyhow::Result<()> {
+        let _alone = self.reading();
+        let none = TopicPartitionList::new();
+        client.incremental_assign(&none).context("cannot accept partitions")
+    }
+
+    /// Also the answer to a decision of the group that takes partitions away, whether or not they
+    /// were started.
     fn stop(&self, client: &BaseConsumer<Self>, partitions: &[i32]) -> anyhow::Result<()> {
         let mut reading = self.reading();
         // A pause would outlive it.
-        let held: Vec<i32> = taken(&mut reading.held, partitions);
-        self.go_on(client, &held)?;
-        let started = taken(&mut reading.started, partitions);
-        let list = self.list(started.into_iter().map(|partition| (partition, Offset::Invalid)))?;
-        client.incremental_unassign(&list).context("cannot stop partitions")
+        let held = common(&reading.held, partitions);
+        if let Err(error) = self.go_on(client, &held) {
+            tracing::warn!("{error:#}");
+        }
+        let started = common(&reading.started, partitions);
+        let list = started.iter().map(|partition| (*partition, Offset::Invalid));
+        client.incremental_unassign(&self.list(list)?).context("cannot stop partitions")?;
+        reading.held.retain(|partition| !partitions.contains(partition));
+        reading.started.retain(|partition| !partitions.contains(partition));
+        Ok(())
     }
 
     fn go_on(&self, client: &BaseConsumer<Self>, partitions: &[i32]) -> anyhow::Result<()> {
@@ -235,7 +247,7 @@ impl Rebalances {
         }
         let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
         // Before a rebalance librdkafka pauses all, at any moment: one call might be passed over for
-        // that. After one that was not, another does nothing.
+        // that. After one that was not, another changes nothing.
         for _ in 0..2 {
             client.resume(&list).context("cannot go on with partitions")?;
         }
@@ -254,9 +266,9 @@ impl Rebalances {
     }
 }
 
-/// Takes out those of `partitions` that are there.
-fn taken(from: &mut BTreeSet<i32>, partitions: &[i32]) -> Vec<i32> {
-    partitions.iter().copied().filter(|partition| from.remove(partition)).collect()
+/// Those of `partitions` that are there.
+fn common(there: &BTreeSet<i32>, partitions: &[i32]) -> Vec<i32> {
+    partitions.iter().copied().filter(|partition| there.contains(partition)).collect()
 }
 
 /// Of six seconds, one each half second.
@@ -323,7 +335,7 @@ impl Consumer {
         drop(events);
         Some(match event? {
             Rebalance::Assigned(partitions) => {
-                if let Err(error) = self.take() {
+                if let Err(error) = rebalances.take(&self.client) {
                     tracing::warn!("cannot take partitions: {error:#}");
                 }
                 Next::Assigned(partitions)
@@ -331,13 +343,6 @@ impl Consumer {
             Rebalance::Revoked { partitions, lost: false } => Next::Revoked(partitions),
             Rebalance::Revoked { partitions, lost: true } => Next::Lost(partitions),
         })
-    }
-
-    /// Accepts what the group has decided, without reading any of it.
-    fn take(&self) -> anyhow::Result<()> {
-        let _alone = self.client.context().reading();
-        let none = TopicPartitionList::new();
-        self.client.incremental_assign(&none).context("cannot accept partitions")
     }
 
     /// Begins to read partitions that are ours. There is no other way to have them read. They were
@@ -352,14 +357,16 @@ impl Consumer {
         Ok(())
     }
 
-    /// Reads no more of partitions, which stay ours and may be started again, from anywhere. What
-    /// `effected` was told of them is committed.
+    /// Reads no more of partitions, which may be started again, from anywhere. What `effected` was
+    /// told of them is being committed, once, and until that has an answer nothing is started.
+    ///
+    /// Where the group is about to take partitions away it may be the answer to that.
     pub fn stop(&self, partitions: &[i32]) -> anyhow::Result<()> {
-        // Of none it would answer a decision of the group that nobody has heard of yet.
-        if partitions.is_empty() {
+        let rebalances = self.client.context();
+        if common(&rebalances.reading().started, partitions).is_empty() {
             return Ok(());
         }
-        self.client.context().stop(&self.client, partitions)
+        rebalances.stop(&self.client, partitions)
     }
 
     /// Gives partitions back. What `effected` was told is committed first.
@@ -449,6 +456,12 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.client.context().closing.store(true, Ordering::Release);
+        let rebalances = self.client.context();
+        rebalances.closing.store(true, Ordering::Release);
+        // A decision that was heard and not heeded would be waited for without end. What is left is
+        // stopped when it is asked for.
+        if let Err(error) = rebalances.stop(&self.client, &[]) {
+            tracing::info!("{error:#}");
+        }
     }
 }

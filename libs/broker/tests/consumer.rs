@@ -1,6 +1,6 @@
 //! A member of a group, on a real broker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use broker::{Consumer, ConsumerSettings, Next, Start};
@@ -47,17 +47,22 @@ impl Member {
         self.consumer.start(&starts).expect("started");
     }
 
-    /// Reads until every partition has brought a record.
-    fn read_some_of_each(&self) {
+    /// Reads until every partition has brought a record: the one that was named, then the next.
+    fn read_some_of_each(&self, places: impl Fn(i32) -> i64) {
+        let mut next: BTreeMap<i32, i64> =
+            (0..PARTITIONS).map(|partition| (partition, places(partition))).collect();
         let mut silent: BTreeSet<i32> = (0..PARTITIONS).collect();
         let begun = Instant::now();
         while !silent.is_empty() {
+            let round = self.round;
             if let Next::Record(record) =
                 self.consumer.next(Duration::from_millis(50)).expect("no trouble")
             {
+                let expected = next.entry(record.partition()).or_default();
+                assert_eq!(record.offset(), *expected, "round {round}: {record:?}");
+                *expected += 1;
                 silent.remove(&record.partition());
             }
-            let round = self.round;
             assert!(begun.elapsed() < PATIENCE, "round {round}: {silent:?} bring nothing");
         }
     }
@@ -76,12 +81,12 @@ fn whatever_is_started_is_read_however_often_and_is_not_read_before() {
     let all: Vec<i32> = (0..PARTITIONS).collect();
     for round in 0..ROUNDS {
         member.round = round;
-        let is_even = |partition| (round as i32 + partition) % 2 == 0;
-        member.start(|partition| match is_even(partition) {
-            true => Start::Beginning,
-            false => Start::At(1),
+        let first = |partition| i64::from((round as i32 + partition) % 2);
+        member.start(|partition| match first(partition) {
+            0 => Start::Beginning,
+            offset => Start::At(offset),
         });
-        member.read_some_of_each();
+        member.read_some_of_each(first);
         let read: Vec<_> = all.iter().map(|partition| (*partition, 2)).collect();
         member.consumer.effected(read).expect("noted");
         // What is held when it is stopped is read again all the same.

@@ -167,8 +167,17 @@ struct Shared {
 struct Next {
     /// The first offset that may.
     offset: i64,
+    /// The fingerprint of the record before that.
+    last: u64,
     /// A record has, since it was begun or since that was asked.
     brought: bool,
+}
+
+impl Next {
+    /// Whether it is the record that came last, once more.
+    fn brought_before(&self, place: Place) -> bool {
+        place.offset + 1 == self.offset && place.fingerprint == self.last
+    }
 }
 
 impl Gathering {
@@ -388,11 +397,17 @@ impl Shared {
     }
 
     /// Whether the record is one that the store remembers or an older one; an error says why it
-    /// shows that the log is another one. `None` where its partition is not expected.
+    /// shows that the log is another one. `None` where its partition is not expected, or where it is
+    /// the one that came last.
     #[inline]
     fn look(&mut self, partition: i32, place: Place) -> Option<Result<bool, String>> {
         let next = self.next.get_mut(&partition)?;
-        let expected = std::mem::replace(next, Next { offset: place.offset + 1, brought: true });
+        // A rebalance may come between a poll and the note that librdkafka takes of it.
+        if next.brought_before(place) {
+            return None;
+        }
+        let now = Next { offset: place.offset + 1, last: place.fingerprint, brought: true };
+        let expected = std::mem::replace(next, now);
         Some(self.compare(partition, place, expected.offset))
     }
 

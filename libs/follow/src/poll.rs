@@ -53,8 +53,8 @@ impl Poller {
         Ok(())
     }
 
-    /// The batch stays full: from here on polls bring decisions of the group, and no records but the
-    /// first of partitions that had none.
+    /// The batch stays full: from here on polls bring decisions of the group, and no records but one
+    /// or so of each partition that has brought none yet.
     fn hold(&mut self) {
         let brought = self.gathering.brought();
         if !brought.is_empty() {

@@ -101,6 +101,22 @@ fn what_is_read_of_a_partition_that_is_not_expected_is_dropped() {
 }
 
 #[test]
+fn a_record_that_comes_twice_in_a_row_counts_once() {
+    let gathering = Gathering::new(1_000, 2);
+    gathering.expect(&[0], &[]);
+    let read = |offset| gathering.lock().read(0, offset);
+    [3, 3, 4].into_iter().for_each(read);
+    let mut batch = Batch::default();
+    gathering.take(&mut batch, 20, |_, _| {});
+    let offsets: Vec<i64> = batch.trades.iter().map(|trade| trade.sequence.offset).collect();
+    assert_eq!(offsets, [3, 4]);
+    let mut shared = gathering.lock();
+    assert!(shared.look(0, Place { offset: 4, fingerprint: 1 }).is_none());
+    let another = shared.look(0, Place { offset: 4, fingerprint: 2 });
+    another.expect("it is expected").expect_err("another record at that place");
+}
+
+#[test]
 fn what_may_be_held_has_brought_something_since_it_was_begun_or_held() {
     let gathering = Gathering::new(1_000, 2);
     gathering.expect(&[0, 1], &[]);
