@@ -47,7 +47,11 @@ pub type HearsEnds = Box<dyn Fn(i32, i64) + Send + Sync>;
 /// Numbers are drawn before the queue is entered, by whichever thread calls and by its own. So two
 /// at once may lose one, and a partition is never read, or never goes on. Hence: one call at a time;
 /// and nothing is paused or resumed that has brought no record, since its own thread may be about to
-/// start that. (What its own thread does by itself is to pause all, before it tells of a rebalance.)
+/// start that.
+///
+/// Not closed: before it tells of a rebalance its own thread pauses all. A start that arrives between
+/// its decision and that pause ends the rebalance for it, and what was read before stays paused until
+/// the next one.
 pub struct Consumer {
     client: BaseConsumer<Rebalances>,
     topic: String,
