@@ -51,7 +51,7 @@ pub type HearsEnds = Box<dyn Fn(i32, i64) + Send + Sync>;
 ///
 /// Not closed: before it tells of a rebalance its own thread pauses all. A start that arrives between
 /// its decision and that pause ends the rebalance for it, and what was read before stays paused until
-/// the next one.
+/// the next one, or until whoever reads notices and stops it and starts it again.
 pub struct Consumer {
     client: BaseConsumer<Rebalances>,
     topic: String,

@@ -3,7 +3,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use broker::{Consumer, Start};
 use market::{AnotherLog, Place};
 use metrics::Gauge;
@@ -219,7 +219,7 @@ impl<E: Effect> Follower<E> {
                 self.give_back(&partitions, consumer)
             }
             Event::AnotherLog(reason) => Err(self.effect.another_log(reason).into()),
-            Event::Finished => Ok(()),
+            Event::Silent(_) | Event::Finished => Ok(()),
         }
     }
 
@@ -355,6 +355,9 @@ impl<E: Effect> Follower<E> {
                 self.give_back(&partitions, consumer)
             }
             Event::AnotherLog(reason) => Err(self.effect.another_log(reason).into()),
+            Event::Silent(partitions) => {
+                Err(anyhow!("partitions {partitions:?} bring nothing, though their log has more"))
+            }
             Event::Finished => Ok(()),
         }
     }

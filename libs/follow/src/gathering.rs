@@ -120,6 +120,8 @@ pub(crate) enum Event {
     Lost(Vec<i32>),
     /// The broker's log is not the one that Redis follows.
     AnotherLog(String),
+    /// These are read and bring nothing, though their log has more.
+    Silent(Vec<i32>),
     /// The polling thread has ended: nothing more will come.
     Finished,
 }
@@ -145,6 +147,10 @@ struct Shared {
     batch: Batch,
     symbols: Symbols,
     events: VecDeque<Event>,
+    /// The writer has one of them in hand.
+    heeding: bool,
+    /// Something was the matter that may have kept records back, since it was asked last.
+    stirred: bool,
     /// The partitions that are expected.
     next: BTreeMap<i32, Next>,
     /// Records that must be found again, as Redis remembers them.
@@ -186,6 +192,8 @@ impl Gathering {
             batch: Batch::default(),
             symbols: Symbols::new(partitions),
             events: VecDeque::new(),
+            heeding: false,
+            stirred: false,
             next: BTreeMap::new(),
             remembered: BTreeMap::new(),
             park: false,
@@ -251,6 +259,7 @@ impl Gathering {
     pub(crate) fn tell(&self, event: Event) {
         let mut shared = self.lock();
         shared.finished |= matches!(event, Event::Finished);
+        shared.stirred = true;
         shared.events.push_back(event);
         drop(shared);
         self.arrived.notify_one();
@@ -275,6 +284,7 @@ impl Gathering {
                 shared.is_parked = true;
                 self.parked.notify_one();
             }
+            shared.stirred = true;
             let waited = self.changed.wait_timeout(shared, STEP);
             shared = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -299,8 +309,12 @@ impl Gathering {
         self.arrived.notified().await;
     }
 
+    /// The next event, and that the last one was heeded.
     pub(crate) fn event(&self) -> Option<Event> {
-        self.lock().events.pop_front()
+        let mut shared = self.lock();
+        let event = shared.events.pop_front();
+        shared.heeding = event.is_some();
+        event
     }
 
     pub(crate) fn has_events(&self) -> bool {
@@ -378,6 +392,18 @@ impl Gathering {
     pub(crate) fn let_go(&self, partitions: &[i32]) {
         self.lock().let_go(partitions);
     }
+
+    // The watch's side.
+
+    /// Of each partition that is expected, the first offset that may come. `None` where something
+    /// was the matter, since this was asked last, that may have kept records back: a full batch, or
+    /// a decision of the group.
+    pub(crate) fn standing(&self) -> Option<BTreeMap<i32, i64>> {
+        let mut shared = self.lock();
+        let stirred = std::mem::take(&mut shared.stirred) || shared.heeding;
+        let standing = shared.next.iter().map(|(partition, next)| (*partition, next.offset));
+        (!stirred).then(|| standing.collect())
+    }
 }
 
 impl Shared {
@@ -389,6 +415,7 @@ impl Shared {
     }
 
     fn let_go(&mut self, partitions: &[i32]) {
+        self.stirred = true;
         for partition in partitions {
             self.next.remove(partition);
             self.remembered.remove(partition);

@@ -4,6 +4,8 @@
 //!  broker ──▶ Poller (a thread of its own) ──▶ Gathering ──▶ Follower ──▶ Effect
 //!               decode, borrowed                the batch      │           Redis, or alerts
 //!                                               that grows     └─▶ offsets may be committed
+//!                                                  ▲
+//!                                                Watch: does each partition bring what its log has?
 //! ```
 //! While a batch has its effect the next one gathers, so a batch is as large as the effect is
 //! slow, and no trade waits for a timer.
@@ -20,6 +22,7 @@ mod loads;
 mod poll;
 mod start;
 mod symbols;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,6 +40,7 @@ use crate::follower::Follower;
 use crate::gathering::Gathering;
 use crate::lag::Lag;
 use crate::poll::Poller;
+use crate::watch::Watch;
 
 /// Which topic is followed, and as which member of which group.
 #[derive(Clone, Debug)]
@@ -74,10 +78,24 @@ pub async fn follow<E: Effect>(
     }
     let ends = Box::new(move |partition, end| lag.ends(partition, end));
     let consumer = Arc::new(Consumer::connect(&settings.consumer, ends)?);
+    read(follower, consumer, gathering, service).await
+}
+
+/// Reads what the consumer is given until the service stops.
+async fn read<E: Effect>(
+    follower: Follower<E>,
+    consumer: Arc<Consumer>,
+    gathering: Arc<Gathering>,
+    service: &Service,
+) -> anyhow::Result<()> {
+    let watch = Watch::new(&consumer, Arc::clone(&gathering));
     let poller = Poller::new(Arc::clone(&consumer), gathering);
     let stopping = service.stopping();
     service.thread("poll", move || poller.run(&stopping)).context("cannot start a thread")?;
-    follower.run(consumer, service.stopping()).await
+    tokio::select! {
+        ended = follower.run(consumer, service.stopping()) => ended,
+        never = watch.run() => match never {},
+    }
 }
 
 /// Makes topics where they are missing, with patience for a broker that is still starting.

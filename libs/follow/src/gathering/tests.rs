@@ -131,3 +131,25 @@ fn what_may_be_held_has_brought_something_since_it_was_begun_or_held() {
     gathering.expect(&[0], &[]);
     assert!(gathering.brought().is_empty(), "that was before");
 }
+
+#[test]
+fn where_partitions_stand_is_not_said_after_what_may_keep_records_back() {
+    let gathering = Gathering::new(1, 2);
+    gathering.expect(&[0, 1], &[]);
+    assert_eq!(gathering.standing(), None, "they were begun");
+    gathering.lock().read(1, 5);
+    let standing = Some(BTreeMap::from([(0, 0), (1, 6)]));
+    assert_eq!(gathering.standing(), standing);
+    gathering.rest(10, Duration::from_millis(1));
+    assert_eq!(gathering.standing(), None, "the batch was full");
+    assert_eq!(gathering.standing(), standing);
+    gathering.tell(Event::Revoked(vec![0]));
+    assert!(gathering.event().is_some());
+    for _ in 0..2 {
+        assert_eq!(gathering.standing(), None, "it is being heeded");
+    }
+    gathering.let_go(&[0]);
+    assert!(gathering.event().is_none());
+    assert_eq!(gathering.standing(), None, "it was heeded meanwhile");
+    assert_eq!(gathering.standing(), Some(BTreeMap::from([(1, 6)])));
+}
