@@ -18,7 +18,7 @@ use servers::cargo;
 use servers::install::{Purpose, install};
 use servers::kafka::Distribution;
 
-use crate::build::{Profile, build};
+use crate::build::{BUILT, Profile, build};
 use crate::cli::Bench;
 use crate::paths::Paths;
 use crate::ui::Ui;
@@ -123,7 +123,7 @@ fn hot_paths(paths: &Paths, binaries: &Path, extent: &Extent, ui: &Ui) -> anyhow
             .args(["bench", "--quiet", "--package", "benches", "--bench", &name])
             .args(if is_criterion { extent.criterion } else { &[] })
             .envs(extent.bench_alerts.map(|count| ("ALERTS", count)))
-            .env("GOSTOCKS_BINARIES", binaries)
+            .env(BUILT, binaries)
             .env("GOSTOCKS_CACHE", &paths.cache)
             .current_dir(&paths.root);
         let output = command.output().context("cannot start cargo")?;

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -16,10 +17,12 @@ use crate::ui::Ui;
 /// Which of the workspace's profiles the services are built with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Profile {
-    /// As the tests are.
+    /// Fast, and soon built.
     Release,
     /// As the images are.
     Dist,
+    /// As the tests are, which are built too.
+    Checks,
 }
 
 impl Profile {
@@ -27,9 +30,13 @@ impl Profile {
         match self {
             Self::Release => "release",
             Self::Dist => "dist",
+            Self::Checks => "checks",
         }
     }
 }
+
+/// Set by whoever has just built every program: then nothing is built again.
+pub(crate) const BUILT: &str = "GOSTOCKS_BINARIES";
 
 /// Builds the services and gives the folder that their programs are in. `abandon` ends it early.
 pub(crate) fn build(
@@ -38,7 +45,10 @@ pub(crate) fn build(
     ui: &Ui,
     abandon: &AtomicBool,
 ) -> anyhow::Result<PathBuf> {
-    let task = ui.steps("build", packages(paths).unwrap_or(1));
+    if let Some(folder) = env::var_os(BUILT) {
+        return Ok(PathBuf::from(folder));
+    }
+    let task = ui.steps("build", packages(paths, profile).unwrap_or(1));
     let log = paths.log("build");
     fs::create_dir_all(paths.logs())?;
     let mut child = command(paths, profile)
@@ -58,10 +68,14 @@ pub(crate) fn build(
         if message["reason"] != "compiler-artifact" {
             continue;
         }
-        if let Some(program) = message["executable"].as_str() {
+        let (target, is_test) = (&message["target"], &message["profile"]["test"]);
+        if let Some(program) = message["executable"].as_str()
+            && target["kind"][0] == "bin"
+            && is_test == false
+        {
             folder = PathBuf::from(program).parent().map(PathBuf::from);
         }
-        if let Some(name) = message["target"]["name"].as_str() {
+        if let Some(name) = target["name"].as_str() {
             task.step(name);
         }
         if let Some(package) = message["package_id"].as_str() {
@@ -77,24 +91,29 @@ pub(crate) fn build(
     Ok(folder)
 }
 
-/// The whole workspace's features, as for the tests: with their profile nothing is compiled twice.
+/// The whole workspace, with the tests' profile all of its targets in one build: what only tests
+/// depend on turns on features of what programs depend on, which would be compiled twice.
 fn command(paths: &Paths, profile: Profile) -> Command {
     let mut command = cargo();
     command.args(["build", "--profile", profile.name(), "--quiet", "--workspace"]);
-    for (_, program) in PROGRAMS {
-        command.args(["--bin", program]);
-    }
+    match profile {
+        Profile::Checks => command.args(["--bins", "--tests", "--examples"]),
+        _ => command.args(PROGRAMS.iter().flat_map(|(_, program)| ["--bin", program])),
+    };
     command.arg("--message-format=json-render-diagnostics").current_dir(&paths.root);
     command
 }
 
 /// How many packages a build has, for its bar.
-fn packages(paths: &Paths) -> Option<u64> {
+fn packages(paths: &Paths, profile: Profile) -> Option<u64> {
     let mut command = cargo();
-    command.args(["tree", "--quiet", "--prefix", "none", "--edges", "normal,build"]);
-    for (_, program) in PROGRAMS {
-        command.args(["--package", program]);
-    }
+    command.args(["tree", "--quiet", "--prefix", "none", "--edges"]);
+    match profile {
+        Profile::Checks => command.args(["normal,build,dev", "--workspace"]),
+        _ => command
+            .arg("normal,build")
+            .args(PROGRAMS.iter().flat_map(|(_, program)| ["--package", program])),
+    };
     let output = command.current_dir(&paths.root).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let names: HashSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();

@@ -5,7 +5,7 @@ use servers::cargo;
 use servers::install::{Purpose, install};
 use servers::kafka::Distribution;
 
-use crate::build::{Profile, build};
+use crate::build::{BUILT, Profile, build};
 use crate::cli::Chaos;
 use crate::paths::Paths;
 use crate::test::check;
@@ -21,7 +21,7 @@ pub(crate) fn run(paths: &Paths, options: &Chaos) -> anyhow::Result<ExitCode> {
     command
         .args(["test", "--release", "--quiet", "--workspace", "--test", "chaos"])
         .args(["--", "--nocapture"])
-        .env("GOSTOCKS_BINARIES", binaries)
+        .env(BUILT, binaries)
         .env("GOSTOCKS_CACHE", &paths.cache)
         .env("GOSTOCKS_CHAOS_ROUNDS", options.rounds.to_string())
         .env("GOSTOCKS_CHAOS_ALERTS", options.alerts.to_string())

@@ -9,7 +9,7 @@ use servers::install::{Purpose, install, python};
 use servers::kafka::Distribution;
 use servers::{Lifetime, Running, cargo, kafka, port};
 
-use crate::build::{Profile, build};
+use crate::build::{BUILT, Profile, build};
 use crate::cli::Test;
 use crate::paths::Paths;
 use crate::ui::Ui;
@@ -19,6 +19,7 @@ const BUF: &str = "@bufbuild/buf@1.75.0";
 const GRAFANA_TYPES: [&str; 2] = ["@grafana/grafana-foundation-sdk@0.0.21", "typescript@5.9.3"];
 /// What asks the gateway all that its OpenAPI document allows and forbids.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+const PROFILE: &str = "--profile=checks";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All that CI runs, cheapest first. The first step that fails ends it; of the tests, each is run.
@@ -46,13 +47,13 @@ pub(crate) fn run(paths: &Paths, options: &Test) -> anyhow::Result<ExitCode> {
     step("lints", || {
         run_cargo(
             paths,
-            &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
+            &["clippy", PROFILE, "--workspace", "--all-targets", "--", "-D", "warnings"],
         )
     })?;
     let mut binaries = PathBuf::new();
     step("build", || {
-        binaries = build(paths, Profile::Release, &ui, &AtomicBool::new(false))?;
-        run_cargo(paths, &["test", "--release", "--workspace", "--no-run"])
+        binaries = build(paths, Profile::Checks, &ui, &AtomicBool::new(false))?;
+        Ok(())
     })?;
     step("tests", || tests(paths, &binaries, options.all))?;
     ui.say(&format!("all of it passed in {:.0} s", begun.elapsed().as_secs_f64()));
@@ -72,9 +73,9 @@ fn tests(paths: &Paths, binaries: &Path, all: bool) -> anyhow::Result<()> {
     let server = shared_kafka(paths)?;
     let mut command = cargo();
     command
-        .args(["test", "--release", "--workspace", "--no-fail-fast"])
+        .args(["test", PROFILE, "--workspace", "--no-fail-fast"])
         .env("GOSTOCKS_TEST_KAFKA", &server.address)
-        .env("GOSTOCKS_BINARIES", binaries)
+        .env(BUILT, binaries)
         .env("GOSTOCKS_CACHE", &paths.cache)
         .current_dir(&paths.root);
     if all {
