@@ -3,6 +3,9 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self as unix, UnixDatagram};
+use std::sync::{Mutex, PoisonError};
 
 use socket2::{Domain, Socket, Type};
 
@@ -42,21 +45,43 @@ pub fn near(preferred: u16, avoid: &[u16]) -> io::Result<Held> {
         .ok_or_else(|| io::Error::other(format!("no port is free from {preferred} upwards")))
 }
 
-/// Some free port, a different one at each call so that programs which ask at the same moment do
-/// not meet.
+/// Some free port. Nobody else is given it here as long as this program lives, whichever process
+/// asks: it may be long until a server binds it.
 pub fn any() -> io::Result<u16> {
     let width = u64::from(QUIET.end - QUIET.start);
     (0..1_000_u32)
         .map(|attempt| RandomState::new().hash_one(attempt) % width)
         .filter_map(|step| u16::try_from(step).ok())
         .map(|step| QUIET.start + step)
-        .find(|port| is_free(*port))
+        .find(|port| claim(*port) && is_free(*port))
         .ok_or_else(|| io::Error::other("no port is free on 127.0.0.1"))
+}
+
+/// By a socket with a name in Linux's abstract namespace, which goes with the process: `unix(7)`.
+fn claim(port: u16) -> bool {
+    static CLAIMS: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
+    let name = unix::SocketAddr::from_abstract_name(format!("gostocks-port-{port}"));
+    let claimed = name.and_then(|name| UnixDatagram::bind_addr(&name));
+    let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_ours = claimed.is_ok();
+    claims.extend(claimed);
+    is_ours
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    #[test]
+    fn a_port_is_given_once() {
+        // Of twelve thousand so many would hardly be different by chance.
+        let given: Vec<u16> = (0..300).map(|_| any().expect("a port")).collect();
+        let different: HashSet<u16> = given.iter().copied().collect();
+        assert_eq!(different.len(), given.len());
+        assert!(!claim(given[0]));
+    }
 
     #[test]
     fn the_preferred_port_is_taken_only_while_free() {
