@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +11,7 @@ use servers::install::{Purpose, install};
 use servers::kafka::Distribution;
 use servers::{ProcessId, Running, postgresql};
 
-use crate::build::{Profile, build};
+use crate::build::{BUILT, Profile, build};
 use crate::catalogue::{GATEWAY, KAFKA, Member, POSTGRESQL, REDIS, member};
 use crate::cli::Up;
 use crate::feed::Feed;
@@ -72,7 +74,10 @@ fn bring_up(
 
     let abandon = AtomicBool::new(false);
     let binaries = thread::scope(|scope| {
-        let building = scope.spawn(|| build(paths, Profile::Release, ui, &abandon));
+        let building = scope.spawn(|| match env::var_os(BUILT) {
+            Some(folder) => Ok(PathBuf::from(folder)),
+            None => build(paths, Profile::Release, ui, &abandon),
+        });
         let started = start_servers(paths, layout, ledger, ui);
         if started.is_err() {
             abandon.store(true, Ordering::Relaxed);

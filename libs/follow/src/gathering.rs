@@ -274,6 +274,7 @@ impl Gathering {
         let begun = Instant::now();
         let mut shared = self.lock();
         shared.batch.end_burst(now);
+        shared.stirred |= shared.batch.is_full(self.bound);
         if shared.is_wanted(self.bound) {
             self.arrived.notify_one();
         }
@@ -313,6 +314,7 @@ impl Gathering {
     pub(crate) fn event(&self) -> Option<Event> {
         let mut shared = self.lock();
         let event = shared.events.pop_front();
+        shared.stirred |= shared.heeding;
         shared.heeding = event.is_some();
         event
     }
@@ -400,7 +402,8 @@ impl Gathering {
     /// a decision of the group.
     pub(crate) fn standing(&self) -> Option<BTreeMap<i32, i64>> {
         let mut shared = self.lock();
-        let stirred = std::mem::take(&mut shared.stirred) || shared.heeding;
+        let in_hand = shared.heeding || !shared.events.is_empty();
+        let stirred = std::mem::take(&mut shared.stirred) || in_hand;
         let standing = shared.next.iter().map(|(partition, next)| (*partition, next.offset));
         (!stirred).then(|| standing.collect())
     }

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use crate::gathering::{Event, Gathering};
 
 /// How long a partition may bring nothing before it is asked whether its log has more, and then how
-/// long that may take to come. Twice as long after each time that it did not, up to the end: what is
-/// never brought, such as the marks of another's transactions, must not have the log read for ever.
+/// long that may take to come. Twice as long after each time that it did not, up to the end, until
+/// something comes: what is never brought, such as the marks of another's transactions, must not have the log read for ever.
 const PATIENCE: std::ops::Range<Duration> = Duration::from_secs(5)..Duration::from_secs(600);
 
 /// Notices partitions that are read and bring nothing, though their log has more, and tells of them.
@@ -31,6 +31,8 @@ impl Watch {
     pub(crate) async fn run(mut self) -> Infallible {
         // By partition, the next offset: of all, and of those whose log had more.
         let (mut before, mut behind) = (BTreeMap::new(), BTreeMap::new());
+        // What was told of, while nothing has come of it since.
+        let mut told: BTreeMap<i32, i64> = BTreeMap::new();
         loop {
             sleep(self.patience).await;
             let Some(standing) = self.gathering.standing() else {
@@ -39,13 +41,15 @@ impl Watch {
             };
             let silent = common(&behind, &standing);
             if !silent.is_empty() {
-                self.gathering.tell(Event::Silent(silent.into_keys().collect()));
+                self.gathering.tell(Event::Silent(silent.keys().copied().collect()));
                 self.patience = (self.patience * 2).min(PATIENCE.end);
+                told = silent;
                 (before, behind) = Default::default();
                 continue;
             }
-            if !behind.is_empty() {
+            if told.iter().any(|(partition, next)| standing.get(partition) > Some(next)) {
                 self.patience = PATIENCE.start;
+                told.clear();
             }
             behind = self.that_have_more(common(&before, &standing)).await;
             before = standing;
@@ -54,17 +58,19 @@ impl Watch {
 
     /// Of partitions and their next offsets, those whose log has it. None where it cannot be asked.
     async fn that_have_more(&self, mut standing: BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
-        let Some(consumer) = self.consumer.upgrade().filter(|_| !standing.is_empty()) else {
-            return BTreeMap::new();
-        };
+        if standing.is_empty() {
+            return standing;
+        }
+        let consumer = Weak::clone(&self.consumer);
         // This blocks.
         let asking = tokio::task::spawn_blocking(move || {
-            standing.retain(|partition, next| match consumer.bounds(*partition) {
-                Ok(bounds) => has_more(*next, bounds),
-                Err(error) => {
-                    tracing::debug!("{error:#}");
-                    false
-                }
+            let mut is_asked = true;
+            standing.retain(|partition, next| {
+                // Whoever closes the consumer waits for one question at most.
+                let consumer = consumer.upgrade().filter(|_| is_asked);
+                let bounds = consumer.and_then(|consumer| consumer.bounds(*partition).ok());
+                is_asked = bounds.is_some();
+                bounds.is_some_and(|bounds| has_more(*next, bounds))
             });
             standing
         });

@@ -140,10 +140,15 @@ fn where_partitions_stand_is_not_said_after_what_may_keep_records_back() {
     gathering.lock().read(1, 5);
     let standing = Some(BTreeMap::from([(0, 0), (1, 6)]));
     assert_eq!(gathering.standing(), standing);
-    gathering.rest(10, Duration::from_millis(1));
-    assert_eq!(gathering.standing(), None, "the batch was full");
+    for patience in [Duration::ZERO, Duration::from_millis(1)] {
+        gathering.rest(10, patience);
+        assert_eq!(gathering.standing(), None, "the batch was full");
+    }
     assert_eq!(gathering.standing(), standing);
     gathering.tell(Event::Revoked(vec![0]));
+    for _ in 0..2 {
+        assert_eq!(gathering.standing(), None, "it is to be heeded");
+    }
     assert!(gathering.event().is_some());
     for _ in 0..2 {
         assert_eq!(gathering.standing(), None, "it is being heeded");
