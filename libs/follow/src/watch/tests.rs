@@ -131,7 +131,8 @@ fn a_partition_that_librdkafka_reads_no_more_is_read_again() {
     service.fail("test", &anyhow!("it is over"));
     reading.join().expect("no panic").expect("it ends in good order");
     let troubles = keeper.troubles.lock().expect("no panic");
-    assert_eq!(*troubles, ["partitions [1] bring nothing, though their log has more"]);
+    let expected = "partitions [1] bring nothing, though their log has more";
+    assert!(troubles.iter().any(|trouble| trouble == expected), "{troubles:?}");
 }
 
 #[test]
