@@ -25,7 +25,7 @@ fn trade(n: u32) -> LoggedTrade {
 #[test]
 fn everything_valid_arrives_from_a_feed_that_is_neither_ours_nor_well() {
     let way = Pipeline::new(kafka().brokers(), "foreign");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign_feed.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/foreign_feed.py");
     let mut command = Command::new(python());
     command.arg(script).arg(way.feed_port().to_string()).arg(TRADES.to_string());
     let mut feed = Program::start_foreign("foreign-feed", command);

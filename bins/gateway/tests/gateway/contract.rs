@@ -1,8 +1,6 @@
 //! What the gateway says of itself is what it does: the document has every route and no other,
 //! what describes it loads nothing from elsewhere, and every answer has what all have.
 
-mod document;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -18,6 +16,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use service::Service;
 use tower::ServiceExt;
+
+use crate::document;
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
 

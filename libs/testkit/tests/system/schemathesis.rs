@@ -39,7 +39,7 @@ fn every_answer_is_as_the_document_says() {
         way.get("/price/AAPL").is_some_and(|(status, _)| status == 200)
     });
 
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/schemathesis");
     let output = Command::new(schemathesis)
         .arg("--config-file")
         .arg(folder.join("schemathesis.toml"))

@@ -1,8 +1,5 @@
 //! The gateway before an alert service that answers as each test wants it to, over real gRPC.
 
-mod document;
-mod scripted;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,13 +11,15 @@ use axum::http::{HeaderMap, Request};
 use gateway::{Alerts, Front, Policy};
 use http_body_util::BodyExt;
 use rpc::alert::v1::{AlertCondition, CreateAlertRequest, GetAlertsRequest, Repeat};
-use scripted::{Answer, Scripted, serve};
 use serde_json::{Value, json};
 use service::Service;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tonic::Code;
 use tower::ServiceExt;
+
+use crate::document;
+use crate::scripted::{Answer, Scripted, serve};
 
 /// How long anything here may take on a busy machine before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -29,7 +29,7 @@ fn read(way: &Pipeline) -> BTreeMap<(i64, i64), Seen> {
         .spawn()
         .expect("kcat (`cargo stack test` installs it)");
     let output = Command::new(python())
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/seed_client.py"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/seed_client.py"))
         .arg(&modules.0)
         .stdin(kcat.stdout.take().expect("its output"))
         .stderr(Stdio::inherit())

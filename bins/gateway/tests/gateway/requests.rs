@@ -1,8 +1,6 @@
 //! A table of requests, good and bad, each with its answer. Redis and the alert service are away:
 //! what a request is worth is decided before they are asked.
 
-mod document;
-
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,6 +11,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use service::Service;
 use tower::ServiceExt;
+
+use crate::document;
 
 fn router_at(redis: &str, redis_timeout: Duration, request_timeout: Duration) -> Front {
     let reader = speed::Reader::new(redis, redis_timeout).expect("an address");
