@@ -2,6 +2,7 @@
 //! cluster.
 
 mod claims;
+mod rights;
 mod undisputed;
 mod writing;
 
