@@ -27,6 +27,10 @@ use crate::{another_log, trouble};
 /// checkpoint was being stored, and the batch under way.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
+/// What waits for all that was found to be stored waits for so long while trades are evaluated; then
+/// they wait for it. Between two firings, PostgreSQL has mostly answered before.
+const SETTLE_WITHIN: Duration = Duration::from_millis(100);
+
 /// Firings that are stored at a time, and so many that evaluation does not run far ahead of them.
 /// The group is heard between two times: what a dead instance had is taken over also while there is
 /// more to fire than PostgreSQL takes.
@@ -74,6 +78,8 @@ pub(crate) struct AlertEffect {
     stored: Places,
     checkpoint_due: Instant,
     is_checkpointing: bool,
+    /// Since when something waits for all that was found to be stored.
+    settling_since: Option<Instant>,
     snapshot_every: Duration,
     /// The next snapshot, and of which partition the last one was.
     snapshot_due: Instant,
@@ -123,6 +129,7 @@ impl AlertEffect {
             stored: Places::new(),
             checkpoint_due: now + CHECKPOINT_EVERY,
             is_checkpointing: false,
+            settling_since: None,
             snapshot_every,
             snapshot_due: now + snapshot_every,
             snapshotted: -1,
@@ -206,10 +213,15 @@ impl AlertEffect {
         self.found.is_empty() && self.firing.is_none()
     }
 
-    /// Whether something waits for everything that was found to be stored.
-    fn is_due(&self) -> bool {
-        let checkpoint_is_due = !self.is_checkpointing && Instant::now() >= self.checkpoint_due;
-        !self.arrived.is_empty() || checkpoint_is_due
+    /// Whether something has waited long enough for everything that was found to be stored.
+    fn is_overdue(&mut self) -> bool {
+        let now = Instant::now();
+        let checkpoint_is_due = !self.is_checkpointing && now >= self.checkpoint_due;
+        if self.arrived.is_empty() && !checkpoint_is_due {
+            self.settling_since = None;
+            return false;
+        }
+        now - *self.settling_since.get_or_insert(now) >= SETTLE_WITHIN
     }
 }
 
@@ -314,14 +326,17 @@ impl Effect for AlertEffect {
             Some(done) = self.tasks.join_next() => {
                 self.arrived(done.context("a task panicked").flatten());
             }
-            () = sleep_until(self.checkpoint_due), if !self.is_checkpointing => {}
+            () = sleep_until(self.checkpoint_due), if !self.is_checkpointing && !is_firing => {}
         }
     }
 
     async fn work(&mut self) -> anyhow::Result<Progress> {
-        match self.is_due() {
+        match self.is_overdue() {
             true => self.fire().await?,
             false => self.go_on_firing().await?,
+        }
+        if self.is_stored() {
+            self.settling_since = None;
         }
         if self.is_settled() {
             self.checkpoint_if_due();
@@ -331,7 +346,7 @@ impl Effect for AlertEffect {
             && let Some(done) = self.arrived.pop_front()
         {
             self.heed(done?);
-            self.fire().await?;
+            self.go_on_firing().await?;
         }
         self.is_news |= self.news.is_due();
         self.reconcile_if_due();
@@ -408,6 +423,7 @@ impl Effect for AlertEffect {
                 self.stored.clear();
                 self.reader = None;
                 (self.is_checkpointing, self.is_snapshotting) = (false, false);
+                self.settling_since = None;
                 self.expiry.end();
             }
         }

@@ -1,5 +1,5 @@
 //! What the engine has done beside the evaluation: a trade waits for PostgreSQL only where more
-//! fires than is stored meanwhile, and while what a task has done or a checkpoint is due.
+//! fires than is stored meanwhile, so that what a task has done or a checkpoint would wait too long.
 
 use market::Place;
 use store::{AlertState, Checkpoint, Cursor, Expiring, Log, Reader, Store, StoreError};

@@ -174,6 +174,10 @@ async fn what_is_due_waits_for_all_that_was_found() {
     let end = hold(&mut effect);
     effect.arrived(Ok(Done::Snapshotted));
     effect.is_snapshotting = true;
+    effect.work().await.expect("trades need not wait yet");
+    assert!(effect.is_snapshotting && effect.arrived.len() == 1);
+    let since = effect.settling_since.as_mut().expect("it waits");
+    *since -= SETTLE_WITHIN;
     let working = effect.work();
     let working = tokio::time::timeout(Duration::from_millis(5), working);
     working.await.expect_err("it is under way");
@@ -181,4 +185,18 @@ async fn what_is_due_waits_for_all_that_was_found() {
     end.send(Ok(1)).expect("it is waited for");
     effect.work().await.expect("nothing is wrong");
     assert!(!effect.is_snapshotting && effect.arrived.is_empty());
+    assert!(effect.settling_since.is_none());
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_due_wakes_nobody_while_a_transaction_is_under_way() {
+    let mut effect = found();
+    let end = hold(&mut effect);
+    effect.checkpoint_due = Instant::now();
+    let waited = tokio::time::timeout(Duration::from_millis(5), effect.wait()).await;
+    waited.expect_err("there is nothing to do yet");
+    end.send(Ok(1)).expect("it is waited for");
+    effect.wait().await;
+    effect.work().await.expect("nothing is wrong");
+    assert!(effect.checkpoint_due > Instant::now(), "it was begun");
 }
