@@ -10,7 +10,7 @@
 //! cannot do, a transaction does not stop at (both as
 //! <https://redis.io/docs/latest/develop/using-commands/transactions/> has it).
 
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value};
 
 use super::write::unexpected;
 use crate::link::Link;
@@ -54,7 +54,15 @@ impl Transaction {
             .map_err(|_| unexpected("a transaction has another number of replies"))?;
         watched.extract_error()?;
         let is_there = redis::from_redis_value(is_there.extract_error()?)?;
-        let Value::Array(replies) = done.extract_error()? else { return Ok(None) };
+        let replies = match done.extract_error() {
+            Ok(Value::Array(replies)) => replies,
+            Ok(_) => return Ok(None),
+            // Redis would not even queue one of them: the call is told why.
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         // Whoever deleted the log's key, or a price, may have deleted more. (The price is there again.)
         match replies.first() {
             Some(Value::BulkString(log)) if *log == self.log => {}

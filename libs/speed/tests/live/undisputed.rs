@@ -98,6 +98,29 @@ fn who_is_alone_writes_by_transactions() {
 }
 
 #[test]
+fn what_redis_would_not_queue_is_told_with_its_reason() {
+    let redis = testkit::redis();
+    let person = &mut Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = Two::begin(redis.address()).await;
+        for offset in 0..5 {
+            one.write(&[0, 1], offset).await.expect("written");
+        }
+        let before = calls(person, "exec");
+        let () = person.run(&["CONFIG", "SET", "maxmemory", "1"]);
+        let error = one.write(&[0, 1], 5).await.expect_err("no memory").to_string();
+        assert!(error.contains("OOM"), "{error}");
+        assert_eq!(calls(person, "exec"), before + 1, "it was a transaction");
+        let () = person.run(&["CONFIG", "SET", "maxmemory", "0"]);
+        let mut one = Two::begin(redis.address()).await;
+        assert_eq!(one.states[0].state.as_of, Some(Sequence::of_record(4)), "nothing was done");
+        one.write(&[0, 1], 5).await.expect("written");
+        assert_eq!(position(person, "B"), 5);
+    });
+}
+
+#[test]
 fn whoever_takes_one_partition_ends_the_transactions_with_all() {
     let redis = testkit::redis();
     let person = &mut Person::at(redis.address());
