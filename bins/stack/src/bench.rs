@@ -33,7 +33,8 @@ struct Extent {
     /// Arguments of every `loadgen bench`.
     times: &'static str,
     /// Seconds before anything is measured, and before the latency with which a broker is
-    /// compared.
+    /// compared: Java compiles the broker's busiest code for two minutes, on as many cores as it
+    /// then serves with.
     warm_up: u32,
     broker_warm_up: u32,
     alerts: u32,
@@ -48,7 +49,7 @@ struct Extent {
 const WHOLE: Extent = Extent {
     times: "--hold 60 --trial 10",
     warm_up: 5,
-    broker_warm_up: 40,
+    broker_warm_up: 150,
     alerts: 1_000_000,
     seconds: 20,
     criterion: &["--", "--warm-up-time", "1", "--measurement-time", "3"],
