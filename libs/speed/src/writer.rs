@@ -64,6 +64,8 @@ pub struct Writer {
     /// The name of its presence, and whether the connection watches that and has found it.
     presence: String,
     is_watched: bool,
+    /// False once a transaction was refused where the call was not.
+    may_transact: bool,
     text: SymbolText,
 }
 
@@ -96,6 +98,7 @@ impl Writer {
             address,
             presence: keys::presence(&topic, &claims.writer()),
             is_watched: false,
+            may_transact: true,
             log,
             state,
             intervals,

@@ -24,6 +24,17 @@ pub(super) struct Transaction {
     prices: Vec<usize>,
 }
 
+/// What has become of a transaction. But for the first, nothing of it was done.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// And whether the presence is there and watched.
+    Done { is_watched: bool },
+    /// The presence had gone.
+    Overtaken,
+    /// Redis would not take one of the commands, or the end: for want of memory or of a right.
+    Refused,
+}
+
 impl Transaction {
     /// `None` where the call does what takes a function.
     pub(super) fn of(call: &Cmd, presence: &str) -> Option<Self> {
@@ -46,8 +57,7 @@ impl Transaction {
         Some(Self { pipeline, log, prices })
     }
 
-    /// Whether the presence is there and watched, after it was done; `None` where nothing was.
-    pub(super) async fn run(&self, link: &Link) -> RedisResult<Option<bool>> {
+    pub(super) async fn run(&self, link: &Link) -> RedisResult<Outcome> {
         let replies = link.replies(&self.pipeline, self.pipeline.len() - 3, 3).await?;
         let [done, watched, is_there]: [Value; 3] = replies
             .try_into()
@@ -56,10 +66,9 @@ impl Transaction {
         let is_there = redis::from_redis_value(is_there.extract_error()?)?;
         let replies = match done.extract_error() {
             Ok(Value::Array(replies)) => replies,
-            Ok(_) => return Ok(None),
-            // Redis would not even queue one of them: the call is told why.
+            Ok(_) => return Ok(Outcome::Overtaken),
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => {
-                return Ok(None);
+                return Ok(Outcome::Refused);
             }
             Err(error) => return Err(error),
         };
@@ -75,7 +84,7 @@ impl Transaction {
         if !self.prices.iter().all(is_as_known) {
             return Err(unexpected("Redis has lost what it held"));
         }
-        Ok(Some(is_there))
+        Ok(Outcome::Done { is_watched: is_there })
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::Writer;
-use super::transaction::Transaction;
+use super::transaction::{Outcome, Transaction};
 use crate::link::Link;
 use crate::streams::Append;
 use crate::symbol_text::SymbolText;
@@ -72,6 +72,8 @@ struct Exchange {
     at: Instant,
     /// Whether the presence is there and watched.
     is_watched: bool,
+    /// A transaction was refused, and the call was not.
+    is_refused: bool,
 }
 
 /// Which symbols of a call were refused, where the streams end that somebody else has appended to,
@@ -205,13 +207,18 @@ impl Writer {
         let transaction = may_transact.then(|| Transaction::of(&last, &self.presence)).flatten();
         let (link, presence) = (self.link.clone(), self.presence.clone());
         let calling = async move {
-            if let Some(transaction) = transaction {
-                let done = transaction.run(&link).instrument(span::of("EXEC")).await?;
-                if let Some(is_watched) = done {
-                    return Ok(Exchange { answers: Vec::new(), at: Instant::now(), is_watched });
-                }
+            let outcome = match transaction {
+                Some(transaction) => transaction.run(&link).instrument(span::of("EXEC")).await?,
+                None => Outcome::Overtaken,
+            };
+            if let Outcome::Done { is_watched } = outcome {
+                let (answers, at) = (Vec::new(), Instant::now());
+                return Ok(Exchange { answers, at, is_watched, is_refused: false });
             }
-            call_all(&link, calls, last, &presence).instrument(span::of("FCALL")).await
+            // Where Redis would not take that, it says of the call why.
+            let is_refused = matches!(outcome, Outcome::Refused);
+            let called = call_all(&link, calls, last, &presence).instrument(span::of("FCALL"));
+            Ok(Exchange { is_refused, ..called.await? })
         };
         let (places, answered) = (places.to_vec(), maybe_done(tokio::spawn(calling)));
         Way::Called { appends, places, partitions, answered }
@@ -225,7 +232,8 @@ impl Writer {
             let claim = self.claims.standing(append.partition);
             claim.is_some_and(|claim| self.streams.is_under(append, claim))
         };
-        self.is_watched
+        self.may_transact
+            && self.is_watched
             && batch.is_claimed
             && batch.partitions.keys().all(stands)
             && appends.iter().all(is_under)
@@ -240,10 +248,17 @@ impl Writer {
     ) -> RedisResult<Written> {
         Pin::new(&mut answered).await;
         let answered = Pin::new(&mut answered).take_output();
-        let Exchange { answers, at, is_watched } = answered
+        let Exchange { answers, at, is_watched, is_refused } = answered
             .and_then(Result::ok)
             .ok_or_else(|| unexpected("a call was given up before it had an answer"))??;
         self.is_watched = is_watched;
+        if is_refused {
+            tracing::warn!(
+                "Redis refuses transactions, which README.md says the user needs; calls, which it \
+                 takes, cost it more"
+            );
+            self.may_transact = false;
+        }
         let mut written = Written::at(at, places);
         let (mut overtaken, mut lost) = (Vec::new(), Vec::new());
         for (call, (refused, overlaps, lost_in_it, is_made)) in answers.into_iter().enumerate() {
@@ -427,7 +442,7 @@ async fn call_all(link: &Link, first: Vec<Cmd>, last: Cmd, presence: &str) -> An
     pipeline.cmd("EXISTS").arg(presence);
     let (answer, is_watched): (Answer, bool) = link.pipeline(&pipeline).await?;
     answers.push(answer);
-    Ok(Exchange { answers, at: Instant::now(), is_watched })
+    Ok(Exchange { answers, at: Instant::now(), is_watched, is_refused: false })
 }
 
 fn partitions(writes: &[SymbolWrite<'_>], places: &[(i32, Place)]) -> Partitions {

@@ -1,5 +1,6 @@
-//! The rights that README.md says a user of Redis needs are enough, and are all that it has.
+//! The rights that README.md says a user of Redis needs are enough for a single one.
 
+use super::undisputed::calls;
 use super::*;
 
 const README: &str = include_str!("../../../../README.md");
@@ -22,18 +23,33 @@ async fn check(redis: &str) {
     let [processor, gateway] = ["processor", "gateway"].map(address);
     let reader = Reader::new(&gateway, Duration::from_secs(5)).expect("an address");
     let mut log = Log::begin(&processor, 1_000).await;
-    // By calls, and then in transactions.
+    // Calls, also one that has much to forget; then transactions.
     for records in [1, 50, 2_000] {
         log.write(records).await;
     }
+    let before = calls(&mut person, "exec");
+    for _ in 0..3 {
+        log.write(3).await;
+    }
+    assert!(calls(&mut person, "exec") >= before + 3, "transactions");
     log.writer.check().await.expect("all is there");
     log.writer.load(&SYMBOLS.map(|(name, _)| name), true).await.expect("states");
     let places = log.writer.places().await.expect("places");
     assert_eq!(places.len(), PARTITIONS as usize);
-    // As one that takes over.
+    // Another that takes over ends the first one's presence.
+    let presence = |person: &mut Person| person.run::<Vec<String>>(&["KEYS", "writer:*"]);
+    let first = presence(&mut person);
     let taken_over = Log::begin(&processor, 1_000).await;
-    let mut writer = taken_over.writer;
+    let (mut writer, mut states) = (taken_over.writer, taken_over.states);
     writer.begin_streams(0..PARTITIONS).await.expect("known");
+    let end = log.trades[0].last().expect("a trade").1;
+    let next = Sequence::of_record(end.offset + 1);
+    assert!(states[0].state.apply(&trade(1_000_000), next));
+    let (symbol_of, partition) = SYMBOLS[0];
+    let mut writes = [SymbolWrite { symbol: symbol_of, partition, tracked: &mut states[0] }];
+    let place = Place { offset: next.offset, fingerprint: 7 };
+    writer.write(&mut writes, &[(partition, place)]).await.expect("written");
+    assert!(first.len() == 1 && presence(&mut person) != first);
 
     reader.ping().await.expect("an answer");
     assert_eq!(reader.symbols().await.expect("names").len(), SYMBOLS.len());

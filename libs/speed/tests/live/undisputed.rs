@@ -56,7 +56,7 @@ impl Two {
 }
 
 /// How often Redis was asked for that.
-fn calls(person: &mut Person, command: &str) -> u64 {
+pub(super) fn calls(person: &mut Person, command: &str) -> u64 {
     let stats: String = person.run(&["INFO", "commandstats"]);
     let prefix = format!("cmdstat_{command}:calls=");
     let calls = stats.lines().find_map(|line| line.strip_prefix(&*prefix)?.split(',').next());
