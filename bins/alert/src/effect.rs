@@ -24,11 +24,12 @@ use crate::tasks::Done;
 use crate::{another_log, trouble};
 
 /// What a crash costs at most: so much of the log is evaluated again, what was evaluated while the
-/// checkpoint was being stored, and the batch under way.
+/// checkpoint waited for firings ([`SETTLE_WITHIN`], and a transaction or two) and was being stored,
+/// and the batch under way.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// What waits for all that was found to be stored waits for so long while trades are evaluated; then
-/// they wait for it. Between two firings, PostgreSQL has mostly answered before.
+/// they wait for it. Mostly PostgreSQL has answered before, and nothing more was found.
 const SETTLE_WITHIN: Duration = Duration::from_millis(100);
 
 /// Firings that are stored at a time, and so many that evaluation does not run far ahead of them.
@@ -213,14 +214,36 @@ impl AlertEffect {
         self.found.is_empty() && self.firing.is_none()
     }
 
-    /// Whether something has waited long enough for everything that was found to be stored.
+    /// Does what waits for everything that was found to be stored, as far as it is.
+    async fn do_what_is_due(&mut self) -> anyhow::Result<()> {
+        if self.is_settled() {
+            self.checkpoint_if_due();
+        }
+        while self.is_stored()
+            && let Some(done) = self.arrived.pop_front()
+        {
+            self.heed(done?);
+            self.go_on_firing().await?;
+        }
+        if !self.is_due() {
+            self.settling_since = None;
+        }
+        Ok(())
+    }
+
+    /// Whether something waits for everything that was found to be stored.
+    fn is_due(&self) -> bool {
+        let checkpoint_is_due = !self.is_checkpointing && Instant::now() >= self.checkpoint_due;
+        !self.arrived.is_empty() || checkpoint_is_due
+    }
+
+    /// Whether it has waited long enough.
     fn is_overdue(&mut self) -> bool {
-        let now = Instant::now();
-        let checkpoint_is_due = !self.is_checkpointing && now >= self.checkpoint_due;
-        if self.arrived.is_empty() && !checkpoint_is_due {
+        if !self.is_due() {
             self.settling_since = None;
             return false;
         }
+        let now = Instant::now();
         now - *self.settling_since.get_or_insert(now) >= SETTLE_WITHIN
     }
 }
@@ -293,8 +316,12 @@ impl Effect for AlertEffect {
 
     /// Dead letters are the processor's to bury: here they decide nothing.
     async fn apply(&mut self, batch: &Batch) -> anyhow::Result<Option<Progress>> {
-        // What was found before does not wait for this batch to be evaluated.
+        // What was found before does not wait for this batch to be evaluated, nor does what is due
+        // where all of it is stored: once more is found, it would wait for that.
         self.go_on_firing().await?;
+        if !self.is_under_way {
+            self.do_what_is_due().await?;
+        }
         if !std::mem::replace(&mut self.is_under_way, true) || self.evaluated < batch.trades.len() {
             self.evaluate(batch);
             if self.evaluated == batch.trades.len() {
@@ -335,19 +362,7 @@ impl Effect for AlertEffect {
             true => self.fire().await?,
             false => self.go_on_firing().await?,
         }
-        if self.is_stored() {
-            self.settling_since = None;
-        }
-        if self.is_settled() {
-            self.checkpoint_if_due();
-        }
-        // What they do is right once all that was found is stored.
-        while self.is_stored()
-            && let Some(done) = self.arrived.pop_front()
-        {
-            self.heed(done?);
-            self.go_on_firing().await?;
-        }
+        self.do_what_is_due().await?;
         self.is_news |= self.news.is_due();
         self.reconcile_if_due();
         if self.is_settled() {

@@ -1,5 +1,6 @@
 //! What the engine has done beside the evaluation: a trade waits for PostgreSQL only where more
-//! fires than is stored meanwhile, so that what a task has done or a checkpoint would wait too long.
+//! fires than is stored meanwhile, and where a checkpoint, or what a task has done, has waited long
+//! enough for that to end.
 
 use market::Place;
 use store::{AlertState, Checkpoint, Cursor, Expiring, Log, Reader, Store, StoreError};

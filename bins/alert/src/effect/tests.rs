@@ -4,11 +4,14 @@ use futures::future::maybe_done;
 use market::{Price, Sequence, Trade, Volume};
 use store::{DatabaseUrl, StoreMetrics};
 use tokio::sync::oneshot;
-use triggers::{AlertId, Version};
+use tokio_util::sync::CancellationToken;
+use triggers::{AlertId, Partition, Version};
 use uuid::Uuid;
 
 use super::firing::Stored;
 use super::*;
+use crate::behind::Rewound;
+use crate::owned::Rewinding;
 
 /// On a Kafka and a PostgreSQL that it never asks.
 fn effect() -> AlertEffect {
@@ -199,4 +202,41 @@ async fn a_checkpoint_that_is_due_wakes_nobody_while_a_transaction_is_under_way(
     effect.wait().await;
     effect.work().await.expect("nothing is wrong");
     assert!(effect.checkpoint_due > Instant::now(), "it was begun");
+}
+
+#[tokio::test]
+async fn what_fires_of_one_thing_that_was_due_comes_before_the_next() {
+    let mut effect = effect();
+    effect.begin(loaded(&[0]), &[0]).expect("begun");
+    let stop = CancellationToken::new();
+    effect.owned.get_mut(&0).expect("it has begun").rewinding = Some(Rewinding {
+        alerts: Vec::new(),
+        disarmed: Vec::new(),
+        stop: stop.clone(),
+        _guard: stop.drop_guard(),
+    });
+    effect.arrived(Ok(Done::Rewound(Box::new(Rewound {
+        partition: 0,
+        life: effect.owned[&0].life,
+        back: Partition::new(1),
+        fired: vec![firing()],
+    }))));
+    effect.is_snapshotting = true;
+    effect.arrived(Ok(Done::Snapshotted));
+    effect.checkpoint_due = Instant::now() + Duration::from_secs(60);
+    effect.work().await.expect("nothing is wrong yet");
+    assert!(effect.firing.is_some() && !effect.is_stored(), "it is on its way");
+    assert!(effect.is_snapshotting && effect.arrived.len() == 1, "the next waits for that");
+}
+
+#[tokio::test]
+async fn what_is_due_does_not_wait_for_what_the_next_batch_will_find() {
+    let mut effect = found();
+    let end = hold(&mut effect);
+    effect.is_snapshotting = true;
+    effect.arrived(Ok(Done::Snapshotted));
+    end.send(Ok(1)).expect("it is waited for");
+    effect.wait().await;
+    effect.apply(&Batch::default()).await.expect("nothing is wrong");
+    assert!(!effect.is_snapshotting && effect.arrived.is_empty());
 }
