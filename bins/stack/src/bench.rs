@@ -32,10 +32,10 @@ const SYMBOLS: usize = 500;
 struct Extent {
     /// Arguments of every `loadgen bench`.
     times: &'static str,
-    /// Seconds before anything is measured, and before the latency with which a broker is
-    /// compared: Java compiles the broker's busiest code for two minutes, on as many cores as it
-    /// then serves with.
+    /// Seconds before anything is measured.
     warm_up: u32,
+    /// Before the latency that is compared with the bare broker's: Java compiles the broker's
+    /// busiest code for two minutes, on the cores that it serves with.
     broker_warm_up: u32,
     alerts: u32,
     /// Of wrk, ghz and the bare round trip, in seconds.
