@@ -254,8 +254,8 @@ impl Writer {
         self.is_watched = is_watched;
         if is_refused {
             tracing::warn!(
-                "Redis refuses transactions, which README.md says the user needs; calls, which it \
-                 takes, cost it more"
+                "Redis refused a transaction and took the same as a call: its user lacks a right, \
+                 or memory was short; this connection goes on by calls, which cost Redis more"
             );
             self.may_transact = false;
         }

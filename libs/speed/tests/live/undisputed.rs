@@ -23,6 +23,15 @@ impl Two {
         Self { writer, states }
     }
 
+    /// The only writer, with so many records of each symbol: from now on it writes by transactions.
+    async fn alone(redis: &str, records: i64) -> Self {
+        let mut writer = Self::begin(redis).await;
+        for offset in 0..records {
+            writer.write(&[0, 1], offset).await.expect("written");
+        }
+        writer
+    }
+
     /// A record of each of these symbols; appended, too.
     async fn write(&mut self, numbers: &[usize], offset: i64) -> anyhow::Result<speed::Written> {
         for number in numbers {
@@ -74,10 +83,7 @@ fn who_is_alone_writes_by_transactions() {
     let person = &mut Person::at(redis.address());
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let mut one = Two::begin(redis.address()).await;
-        for offset in 0..3 {
-            one.write(&[0, 1], offset).await.expect("written");
-        }
+        let mut one = Two::alone(redis.address(), 3).await;
         let before = (calls(person, "fcall"), calls(person, "exec"));
         for offset in 3..13 {
             let written = one.write(&[0, 1], offset).await.expect("written");
@@ -103,10 +109,7 @@ fn what_redis_would_not_queue_is_told_with_its_reason() {
     let person = &mut Person::at(redis.address());
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let mut one = Two::begin(redis.address()).await;
-        for offset in 0..5 {
-            one.write(&[0, 1], offset).await.expect("written");
-        }
+        let mut one = Two::alone(redis.address(), 5).await;
         let before = calls(person, "exec");
         let () = person.run(&["CONFIG", "SET", "maxmemory", "1"]);
         let error = one.write(&[0, 1], 5).await.expect_err("no memory").to_string();
@@ -121,15 +124,34 @@ fn what_redis_would_not_queue_is_told_with_its_reason() {
 }
 
 #[test]
+fn whose_transactions_are_refused_goes_on_by_calls() {
+    let redis = testkit::redis();
+    let person = &mut Person::at(redis.address());
+    let () = person.run(&["ACL", "SETUSER", "narrow", "on", ">secret", "allkeys", "+@all"]);
+    let address = format!("redis://narrow:secret@{}", redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = Two::alone(&address, 5).await;
+        // What a transaction asks with, and no call.
+        let () = person.run(&["ACL", "SETUSER", "narrow", "-hget"]);
+        let before = (calls(person, "fcall"), calls(person, "multi"));
+        for offset in 5..8 {
+            let written = one.write(&[0, 1], offset).await.expect("written");
+            assert_eq!((written.refused.len(), written.trades), (0, 2));
+        }
+        assert_eq!(position(person, "B"), 7);
+        let after = (calls(person, "fcall"), calls(person, "multi"));
+        assert_eq!(after, (before.0 + 3, before.1 + 1), "one was tried");
+    });
+}
+
+#[test]
 fn whoever_takes_one_partition_ends_the_transactions_with_all() {
     let redis = testkit::redis();
     let person = &mut Person::at(redis.address());
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let mut one = Two::begin(redis.address()).await;
-        for offset in 0..5 {
-            one.write(&[0, 1], offset).await.expect("written");
-        }
+        let mut one = Two::alone(redis.address(), 5).await;
         let mut other = Two::begin(redis.address()).await;
         other.write(&[1], 9).await.expect("written");
         // Nothing of a partition that was taken; the other one's is written all the same.
@@ -197,10 +219,7 @@ fn a_rebuild_leaves_nothing_of_a_writer_that_goes_on() {
     });
     many.exec(&mut person.0).expect("set");
     runtime.block_on(async {
-        let mut one = Two::begin(redis.address()).await;
-        for offset in 0..5 {
-            one.write(&[0, 1], offset).await.expect("written");
-        }
+        let mut one = Two::alone(redis.address(), 5).await;
         let going_on = async {
             for offset in 5.. {
                 if let Err(error) = one.write(&[0, 1], offset).await {
