@@ -4,12 +4,12 @@ use broker::{Arrival, DeliveryFailed, Producer};
 use feed::Received;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TryRecvError};
-use tokio::time::timeout;
 use tracing::warn;
 use wire::frame::{Frame, FrameDecoder, TradeRejection, Trades};
 use wire::record::Gatherer;
 
 use crate::batch_span::BatchSpan;
+use crate::frames::Frames;
 use crate::meters::Meters;
 use crate::occasionally::Occasionally;
 use crate::repeats::Repeats;
@@ -115,19 +115,15 @@ impl Encoder {
         frames: &mut mpsc::Receiver<Received>,
         log: &impl Log,
     ) -> Result<(), DeliveryFailed> {
+        let mut frames = Frames::new(frames);
         loop {
-            let first = match frames.try_recv() {
+            let first = match frames.wait(runtime, CHECK_EVERY) {
                 Ok(first) => first,
-                Err(_) => {
-                    match runtime.block_on(async { timeout(CHECK_EVERY, frames.recv()).await }) {
-                        Ok(Some(first)) => first,
-                        Ok(None) => return Ok(()),
-                        Err(_) => match log.failure() {
-                            None => continue,
-                            Some(failure) => return Err(failure),
-                        },
-                    }
-                }
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => match log.failure() {
+                    None => continue,
+                    Some(failure) => return Err(failure),
+                },
             };
             self.meters.frames_queued.set(frames.len() as f64);
             let batch = BatchSpan::begin();
@@ -136,11 +132,11 @@ impl Encoder {
                 if self.gatherer.is_full() {
                     break;
                 }
-                let Ok(next) = frames.try_recv() else { break };
+                let Ok(next) = frames.next() else { break };
                 self.take(&next);
             }
             if self.gathers {
-                self.gather_more(frames, log)?;
+                self.gather_more(&mut frames, log)?;
             }
             if self.gatherer.is_empty()
                 && let Some(failure) = log.failure()
@@ -155,7 +151,7 @@ impl Encoder {
     /// Goes on with the round at hand while the log is behind, or its records are worth filling.
     fn gather_more(
         &mut self,
-        frames: &mut mpsc::Receiver<Received>,
+        frames: &mut Frames<'_>,
         log: &impl Log,
     ) -> Result<(), DeliveryFailed> {
         let (begun, mut wait, mut quiet) = (Instant::now(), Duration::ZERO, 0);
@@ -180,14 +176,14 @@ impl Encoder {
                 if self.gatherer.is_full() {
                     break;
                 }
-                match frames.try_recv() {
+                match frames.next() {
                     Ok(next) => self.take(&next),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 }
             }
             quiet = if self.gatherer.trades() == before { quiet + 1 } else { 0 };
-            wait = if frames.is_empty() { LOOK_AGAIN } else { Duration::ZERO };
+            wait = if frames.len() == 0 { LOOK_AGAIN } else { Duration::ZERO };
         }
         Ok(())
     }

@@ -15,6 +15,7 @@
 mod batch_span;
 mod config;
 mod encode;
+mod frames;
 mod meters;
 mod occasionally;
 mod repeats;

@@ -13,7 +13,7 @@ use std::ops::Range;
 use hashbrown::HashTable;
 use market::Trade;
 
-use crate::tick::{self, ColumnsBuffer, MAX_TRADES_PER_RECORD};
+use crate::tick::{self, ColumnsBuffer, Conditions, MAX_TRADES_PER_RECORD};
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +21,9 @@ mod tests;
 /// After this many trades [`Gatherer::is_full`] asks for a drain, so that one round's memory
 /// stays bounded whatever the feed sends.
 pub const MAX_TRADES_PER_ROUND: usize = 65_536;
+
+/// As many bytes of conditions make a round full, too.
+const MAX_CONDITION_BYTES_PER_ROUND: usize = 16 << 20;
 
 /// A record that would grow past this many bytes is cut short and another follows: brokers and
 /// librdkafka refuse messages of more than 1,000,000 bytes by default (`message.max.bytes`).
@@ -30,9 +33,6 @@ pub const MAX_RECORD_BYTES: usize = 900_000;
 /// The bytes of one trade in the columns, without its conditions: four values and a count.
 const TRADE_BYTES: usize = 4 * 8 + 5;
 
-/// The most that a condition takes beside its text: its key and its length.
-const CONDITION_BYTES: usize = 1 + 5;
-
 /// Gathers the trades of a round by symbol, and encodes them.
 ///
 /// Holds nothing from one round to the next but the room it took: as much as the largest round
@@ -40,8 +40,11 @@ const CONDITION_BYTES: usize = 1 + 5;
 #[derive(Debug)]
 pub struct Gatherer {
     trades_per_record: usize,
-    /// In order of arrival.
+    /// In order of arrival. Those of a symbol lie far apart, so to read them again is what a large
+    /// round costs: what leads from one to the next is apart from them, where it stays at hand.
     trades: Vec<Gathered>,
+    /// Of each trade the same symbol's next; its own index where there is none.
+    next: Vec<u32>,
     /// In order of first arrival.
     symbols: Vec<Symbol>,
     /// Finds the index in `symbols` by name.
@@ -49,9 +52,8 @@ pub struct Gatherer {
     hasher: foldhash::fast::RandomState,
     /// The symbols' names, one behind the other.
     names: String,
-    /// The conditions' texts, one behind the other, and the length of each.
-    conditions: String,
-    condition_lengths: Vec<usize>,
+    /// The trades' conditions, as a record's column has them.
+    conditions: Vec<u8>,
     columns: ColumnsBuffer,
     encoded: Vec<u8>,
 }
@@ -59,19 +61,17 @@ pub struct Gatherer {
 #[derive(Debug)]
 struct Symbol {
     name: Range<usize>,
-    first: usize,
-    last: usize,
+    first: u32,
+    last: u32,
 }
 
 #[derive(Debug)]
 struct Gathered {
     trade: Trade,
-    /// The same symbol's next trade in `trades`; its own index where there is none.
-    next: usize,
-    /// Of `condition_lengths`.
-    conditions: Range<usize>,
-    /// Where in the text the first condition starts.
-    condition_start: usize,
+    /// Where in the round's conditions its own begin, how many bytes they have, how many they are.
+    conditions_from: u32,
+    condition_bytes: u32,
+    condition_count: u32,
 }
 
 impl Gatherer {
@@ -81,12 +81,12 @@ impl Gatherer {
         Self {
             trades_per_record: trades_per_record.clamp(1, MAX_TRADES_PER_RECORD),
             trades: Vec::new(),
+            next: Vec::new(),
             symbols: Vec::new(),
             index: HashTable::new(),
             hasher: foldhash::fast::RandomState::default(),
             names: String::new(),
-            conditions: String::new(),
-            condition_lengths: Vec::new(),
+            conditions: Vec::new(),
             columns: ColumnsBuffer::default(),
             encoded: Vec::new(),
         }
@@ -110,6 +110,7 @@ impl Gatherer {
     #[inline]
     pub fn is_full(&self) -> bool {
         self.trades.len() >= MAX_TRADES_PER_ROUND
+            || self.conditions.len() >= MAX_CONDITION_BYTES_PER_ROUND
     }
 
     /// Adds a trade. `symbol` is normalized (`frame` gives no other).
@@ -119,30 +120,28 @@ impl Gatherer {
         trade: &Trade,
         conditions: impl IntoIterator<Item = &'c str>,
     ) {
-        let index = self.trades.len();
-        let condition_start = self.conditions.len();
-        let conditions_from = self.condition_lengths.len();
-        for condition in conditions {
-            self.conditions.push_str(condition);
-            self.condition_lengths.push(condition.len());
-        }
+        // A round is full long before four bytes do not count its trades or its conditions' bytes.
+        let index = self.trades.len() as u32;
+        let from = self.conditions.len();
+        let condition_count = Conditions::encode(conditions, &mut self.conditions);
         self.trades.push(Gathered {
             trade: *trade,
-            next: index,
-            conditions: conditions_from..self.condition_lengths.len(),
-            condition_start,
+            conditions_from: from as u32,
+            condition_bytes: (self.conditions.len() - from) as u32,
+            condition_count,
         });
+        self.next.push(index);
         self.append(symbol, index);
     }
 
     /// Puts the trade at `index` behind the others of its symbol.
-    fn append(&mut self, name: &str, index: usize) {
+    fn append(&mut self, name: &str, index: u32) {
         let hash = self.hasher.hash_one(name);
         let found =
             self.index.find(hash, |&symbol| self.names[self.symbols[symbol].name.clone()] == *name);
         if let Some(&symbol) = found {
             let symbol = &mut self.symbols[symbol];
-            self.trades[symbol.last].next = index;
+            self.next[symbol.last as usize] = index;
             symbol.last = index;
             return;
         }
@@ -181,42 +180,40 @@ impl Gatherer {
         index: usize,
         send: &mut impl FnMut(&str, &[u8], u64, usize) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self { trades, conditions, condition_lengths, columns, encoded, .. } = self;
-        let conditions_of = |trade: &Gathered| {
-            let lengths = &condition_lengths[trade.conditions.clone()];
-            texts(&conditions[trade.condition_start..], lengths)
-        };
+        let Self { trades, next, conditions, columns, encoded, .. } = self;
         let symbol = &self.symbols[index];
         let name = &self.names[symbol.name.clone()];
-        let mut next = symbol.first;
+        let mut at = symbol.first as usize;
         loop {
             columns.clear();
             let mut count = 0;
             let mut bytes = 0;
             let mut received_at = 0_u128;
             let last = loop {
-                let gathered = &trades[next];
-                columns.push(&gathered.trade, conditions_of(gathered));
+                let gathered = &trades[at];
+                columns.push(&gathered.trade, gathered.conditions(conditions));
                 count += 1;
-                bytes += gathered.bytes(condition_lengths);
+                bytes += gathered.bytes();
                 received_at += u128::from(gathered.trade.received_at);
-                let last = next;
-                next = gathered.next;
-                if next == last
+                let last = at;
+                at = next[at] as usize;
+                if at == last
                     || count == self.trades_per_record
-                    || bytes + trades[next].bytes(condition_lengths) > MAX_RECORD_BYTES
+                    || bytes + trades[at].bytes() > MAX_RECORD_BYTES
                 {
                     break last;
                 }
             };
+            let last_trade = &trades[last];
+            let last_conditions = last_trade.conditions(conditions);
             encoded.clear();
-            tick::encode(name, &trades[last].trade, conditions_of(&trades[last]), encoded);
+            tick::encode_with(name, &last_trade.trade, last_conditions.texts(), encoded);
             if count > 1 {
                 columns.encode(encoded);
             }
             // An average is no more than the largest, which fits.
             send(name, encoded, (received_at / count as u128) as u64, count)?;
-            if next == last {
+            if at == last {
                 return Ok(());
             }
         }
@@ -224,27 +221,23 @@ impl Gatherer {
 
     fn clear(&mut self) {
         self.trades.clear();
+        self.next.clear();
         self.symbols.clear();
         self.index.clear();
         self.names.clear();
         self.conditions.clear();
-        self.condition_lengths.clear();
     }
 }
 
 impl Gathered {
-    /// At most how much the trade adds to a record.
-    fn bytes(&self, condition_lengths: &[usize]) -> usize {
-        let conditions = &condition_lengths[self.conditions.clone()];
-        TRADE_BYTES + conditions.iter().map(|length| CONDITION_BYTES + length).sum::<usize>()
+    fn conditions<'a>(&self, all: &'a [u8]) -> Conditions<'a> {
+        let from = self.conditions_from as usize;
+        let encoded = &all[from..from + self.condition_bytes as usize];
+        Conditions { count: self.condition_count, encoded }
     }
-}
 
-/// Cuts `text` into pieces of the given lengths.
-fn texts<'a>(mut text: &'a str, lengths: &'a [usize]) -> impl Iterator<Item = &'a str> {
-    lengths.iter().map(move |&length| {
-        let (piece, rest) = text.split_at(length);
-        text = rest;
-        piece
-    })
+    /// How much the trade adds to a record, at most.
+    fn bytes(&self) -> usize {
+        TRADE_BYTES + self.condition_bytes as usize
+    }
 }

@@ -14,8 +14,8 @@ mod protobuf;
 mod tests;
 
 pub use decode::{Decoder, TickRecord};
-pub(crate) use encode::ColumnsBuffer;
 pub use encode::encode;
+pub(crate) use encode::{ColumnsBuffer, Conditions, encode_with};
 pub use error::TickError;
 
 /// Trades are before this time (the year 2200, Unix milliseconds). A later one would be the newest

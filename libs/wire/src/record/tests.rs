@@ -86,8 +86,8 @@ fn check(gatherer: &mut Gatherer, arrivals: &[Arrival], trades_per_record: usize
     }
     let sent = drain(gatherer);
     assert!(gatherer.is_empty());
-    assert!(gatherer.names.is_empty() && gatherer.conditions.is_empty());
-    assert!(gatherer.condition_lengths.is_empty(), "a round leaves nothing behind");
+    assert!(gatherer.names.is_empty() && gatherer.next.is_empty());
+    assert!(gatherer.conditions.is_empty(), "a round leaves nothing behind");
     assert_eq!(sent.len(), expected.len());
     let mut decoder = tick::Decoder::new();
     for (sent, (symbol, arrivals)) in sent.iter().zip(&expected) {
@@ -186,6 +186,20 @@ fn a_round_says_when_it_is_full() {
     assert!(gatherer.is_full());
     assert_eq!(trades(&drain(&mut gatherer)), MAX_TRADES_PER_ROUND);
     assert!(!gatherer.is_full());
+}
+
+#[test]
+fn conditions_make_a_round_full() {
+    let long = "X".repeat(64);
+    let arrival = arrival("AAPL", 1, &[long.as_str(); 32]);
+    let mut gatherer = Gatherer::new(1_000);
+    let enough = (1..MAX_TRADES_PER_ROUND).find(|_| {
+        add(&mut gatherer, &arrival);
+        gatherer.is_full()
+    });
+    let bytes = (1 + 1 + 64) * 32;
+    assert_eq!(enough, Some(MAX_CONDITION_BYTES_PER_ROUND.div_ceil(bytes)));
+    assert_eq!(trades(&drain(&mut gatherer)), enough.unwrap_or_default());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use market::Trade;
 
-use super::protobuf::{BYTES, FIXED64, VARINT, key, put_varint};
+use super::protobuf::{BYTES, FIXED64, Reader, VARINT, key, put_varint};
 
 /// Appends the record of one trade to `out`.
 ///
@@ -10,6 +10,17 @@ pub fn encode<'c>(
     symbol: &str,
     trade: &Trade,
     conditions: impl IntoIterator<Item = &'c str>,
+    out: &mut Vec<u8>,
+) {
+    let bytes = conditions.into_iter().map(str::as_bytes);
+    encode_with(symbol, trade, bytes, out);
+}
+
+#[inline]
+pub(crate) fn encode_with<'c>(
+    symbol: &str,
+    trade: &Trade,
+    conditions: impl Iterator<Item = &'c [u8]>,
     out: &mut Vec<u8>,
 ) {
     // Enough for all but conditions, so that what follows finds room.
@@ -22,10 +33,38 @@ pub fn encode<'c>(
         put_fixed64(4, trade.volume.get().to_le_bytes(), out);
     }
     for condition in conditions {
-        put_bytes(5, condition.as_bytes(), out);
+        put_bytes(5, condition, out);
     }
     if trade.received_at != 0 {
         put_fixed64(6, trade.received_at.to_le_bytes(), out);
+    }
+}
+
+/// Of one trade, as a column has them: each with its key and its length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conditions<'a> {
+    pub(crate) count: u32,
+    pub(crate) encoded: &'a [u8],
+}
+
+impl<'a> Conditions<'a> {
+    /// Appends them to `out`. Returns how many they are.
+    #[inline]
+    pub(crate) fn encode<'c>(
+        conditions: impl IntoIterator<Item = &'c str>,
+        out: &mut Vec<u8>,
+    ) -> u32 {
+        let mut count = 0;
+        for condition in conditions {
+            put_bytes(12, condition.as_bytes(), out);
+            count += 1;
+        }
+        count
+    }
+
+    pub(crate) fn texts(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = Reader::new(self.encoded);
+        std::iter::from_fn(move || rest.passes(key(12, BYTES)).then(|| rest.bytes().ok()).flatten())
     }
 }
 
@@ -52,17 +91,15 @@ impl ColumnsBuffer {
     }
 
     #[inline]
-    pub(crate) fn push<'c>(&mut self, trade: &Trade, conditions: impl Iterator<Item = &'c str>) {
+    pub(crate) fn push(&mut self, trade: &Trade, conditions: Conditions<'_>) {
         self.prices.push(trade.price.get().to_le_bytes());
         self.timestamps.push(trade.timestamp.to_le_bytes());
         self.volumes.push(trade.volume.get().to_le_bytes());
         self.received_ats.push(trade.received_at.to_le_bytes());
-        let mut count = 0;
-        for condition in conditions {
-            put_bytes(12, condition.as_bytes(), &mut self.condition_values);
-            count += 1;
+        put_varint(&mut self.condition_counts, conditions.count.into());
+        if conditions.count > 0 {
+            self.condition_values.extend_from_slice(conditions.encoded);
         }
-        put_varint(&mut self.condition_counts, count);
     }
 
     /// Appends the columns to a record, behind the fields of its last trade.

@@ -201,6 +201,9 @@ impl<'a> Reader<'a> {
 
 #[inline]
 pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    if value < 0x80 {
+        return out.push(value as u8);
+    }
     let mut bytes = [0; 10];
     let mut length = 0;
     while value >= 0x80 {
