@@ -73,7 +73,7 @@ pub(crate) fn run(paths: &Paths, options: &Bench) -> anyhow::Result<ExitCode> {
     Distribution::install(&paths.cache)?;
     let ghz = ghz(&paths.cache);
     task.done(if ghz.is_some() { "all there" } else { "all there but ghz, which needs Go" });
-    let binaries = build(paths, Profile::Dist, &ui, &AtomicBool::new(false))?;
+    let binaries = build(paths, Profile::Dist, &ui, &AtomicBool::new(false))?.folder;
     // First, while nothing else runs.
     let hot = match options.no_hot_paths {
         true => HotPaths::default(),

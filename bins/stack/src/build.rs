@@ -1,7 +1,8 @@
 use std::collections::HashSet;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,13 +38,58 @@ impl Profile {
 /// Set for tests by whoever has just built every program: then nothing is built again.
 pub(crate) const BUILT: &str = "GOSTOCKS_BINARIES";
 
-/// Builds the services and gives the folder that their programs are in. `abandon` ends it early.
+/// What was built.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// Where the programs are.
+    pub(crate) folder: PathBuf,
+    /// Of the profile of tests.
+    pub(crate) tests: Vec<TestProgram>,
+}
+
+/// In the order of their packages' folders.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TestProgram {
+    /// Its folder.
+    pub(crate) package: PathBuf,
+    /// Of the target; a library and a program may have the same.
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) executable: PathBuf,
+}
+
+impl TestProgram {
+    fn of(message: &Value) -> Option<Self> {
+        let target = &message["target"];
+        Some(Self {
+            package: Path::new(message["manifest_path"].as_str()?).parent()?.to_owned(),
+            name: target["name"].as_str()?.to_owned(),
+            kind: target["kind"][0].as_str()?.to_owned(),
+            executable: message["executable"].as_str()?.into(),
+        })
+    }
+
+    /// No other has the same.
+    pub(crate) fn executable_name(&self) -> anyhow::Result<&str> {
+        let name = self.executable.file_name().and_then(|name| name.to_str());
+        name.with_context(|| format!("cargo built {}", self.executable.display()))
+    }
+}
+
+impl fmt::Display for TestProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let package = self.package.file_name().unwrap_or_default().display();
+        write!(f, "{package} {} {}", self.kind, self.name)
+    }
+}
+
+/// Builds the services, and with the profile of tests those too. `abandon` ends it early.
 pub(crate) fn build(
     paths: &Paths,
     profile: Profile,
     ui: &Ui,
     abandon: &AtomicBool,
-) -> anyhow::Result<PathBuf> {
+) -> anyhow::Result<Built> {
     let task = ui.steps("build", packages(paths, profile).unwrap_or(1));
     let log = paths.log("build");
     fs::create_dir_all(paths.logs())?;
@@ -54,7 +100,7 @@ pub(crate) fn build(
         .context("cannot start cargo")?;
     let messages = child.stdout.take().context("cargo's output is piped")?;
     let mut built = HashSet::new();
-    let mut folder = None;
+    let (mut folder, mut tests) = (None, Vec::new());
     for line in BufReader::new(messages).lines() {
         if abandon.load(Ordering::Relaxed) {
             child.kill()?;
@@ -71,6 +117,9 @@ pub(crate) fn build(
         {
             folder = PathBuf::from(program).parent().map(PathBuf::from);
         }
+        if is_test == true {
+            tests.extend(TestProgram::of(&message));
+        }
         if let Some(name) = target["name"].as_str() {
             task.step(name);
         }
@@ -84,7 +133,7 @@ pub(crate) fn build(
     }
     let folder = folder.context("cargo built no program")?;
     task.done("built");
-    Ok(folder)
+    Ok(Built { folder, tests })
 }
 
 /// The whole workspace, with the tests' profile all of its targets in one build: what only tests

@@ -16,7 +16,7 @@ pub(crate) fn run(paths: &Paths, options: &Chaos) -> anyhow::Result<ExitCode> {
     let ui = Ui::new();
     install(Purpose::Test, &paths.cache, &|what| ui.say(what))?;
     Distribution::install(&paths.cache)?;
-    let binaries = build(paths, Profile::Release, &ui, &AtomicBool::new(false))?;
+    let binaries = build(paths, Profile::Release, &ui, &AtomicBool::new(false))?.folder;
     let mut command = cargo();
     command
         .args(["test", "--release", "--quiet", "--workspace", "--test", "chaos"])

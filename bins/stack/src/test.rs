@@ -1,3 +1,6 @@
+mod programs;
+
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -9,7 +12,7 @@ use servers::install::{Purpose, install, python};
 use servers::kafka::Distribution;
 use servers::{Lifetime, Running, cargo, kafka, port};
 
-use crate::build::{BUILT, Profile, build};
+use crate::build::{BUILT, Built, Profile, build};
 use crate::cli::Test;
 use crate::paths::Paths;
 use crate::ui::Ui;
@@ -50,38 +53,34 @@ pub(crate) fn run(paths: &Paths, options: &Test) -> anyhow::Result<ExitCode> {
             &["clippy", PROFILE, "--workspace", "--all-targets", "--", "-D", "warnings"],
         )
     })?;
-    let mut binaries = PathBuf::new();
-    step("build", || {
-        binaries = build(paths, Profile::Checks, &ui, &AtomicBool::new(false))?;
-        Ok(())
-    })?;
-    step("tests", || tests(paths, &binaries, options.all))?;
+    let built = step("build", || build(paths, Profile::Checks, &ui, &AtomicBool::new(false)))?;
+    step("tests", || tests(paths, built, options.all))?;
+    // After them, for cargo builds these one by one as it runs them.
+    step("examples in the docs", || run_cargo(paths, &["test", PROFILE, "--workspace", "--doc"]))?;
     ui.say(&format!("all of it passed in {:.0} s", begun.elapsed().as_secs_f64()));
     Ok(ExitCode::SUCCESS)
 }
 
-fn step(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     eprintln!("==> {name}");
     let begun = Instant::now();
-    work().with_context(|| format!("{name} failed"))?;
+    let outcome = work().with_context(|| format!("{name} failed"))?;
     eprintln!("    {name}: {:.1} s", begun.elapsed().as_secs_f64());
-    Ok(())
+    Ok(outcome)
 }
 
 /// The tests, with one Kafka for all of them: each test program would otherwise start its own.
-fn tests(paths: &Paths, binaries: &Path, all: bool) -> anyhow::Result<()> {
+fn tests(paths: &Paths, built: Built, all: bool) -> anyhow::Result<()> {
     let server = shared_kafka(paths)?;
-    let mut command = cargo();
-    command
-        .args(["test", PROFILE, "--workspace", "--no-fail-fast"])
-        .env("GOSTOCKS_TEST_KAFKA", &server.address)
-        .env(BUILT, binaries)
-        .env("GOSTOCKS_CACHE", &paths.cache)
-        .current_dir(&paths.root);
+    let mut environment = vec![
+        ("GOSTOCKS_TEST_KAFKA", OsStr::new(&server.address)),
+        (BUILT, built.folder.as_os_str()),
+        ("GOSTOCKS_CACHE", paths.cache.as_os_str()),
+    ];
     if all {
-        command.env("GOSTOCKS_TEST_ALL", "1");
+        environment.push(("GOSTOCKS_TEST_ALL", OsStr::new("1")));
     }
-    let outcome = check(&mut command);
+    let outcome = programs::run(built.tests, &environment, &paths.stack.join("test/logs"));
     server.process.kill();
     outcome
 }

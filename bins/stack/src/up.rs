@@ -76,7 +76,7 @@ fn bring_up(
     let binaries = thread::scope(|scope| {
         let building = scope.spawn(|| match env::var_os(BUILT) {
             Some(folder) => Ok(PathBuf::from(folder)),
-            None => build(paths, Profile::Release, ui, &abandon),
+            None => build(paths, Profile::Release, ui, &abandon).map(|built| built.folder),
         });
         let started = start_servers(paths, layout, ledger, ui);
         if started.is_err() {
