@@ -125,7 +125,7 @@ impl Encoder {
                     Some(failure) => return Err(failure),
                 },
             };
-            self.meters.frames_queued.set(frames.len() as f64);
+            self.meters.frames_queued.set(frames.queued() as f64);
             let batch = BatchSpan::begin();
             self.take(&first);
             for _ in 1..FRAMES_PER_ROUND {
@@ -144,7 +144,7 @@ impl Encoder {
                 return Err(failure);
             }
             batch.send(&mut self.gatherer, log)?;
-            self.meters.frames_queued.set(frames.len() as f64);
+            self.meters.frames_queued.set(frames.queued() as f64);
         }
     }
 
@@ -183,7 +183,7 @@ impl Encoder {
                 }
             }
             quiet = if self.gatherer.trades() == before { quiet + 1 } else { 0 };
-            wait = if frames.len() == 0 { LOOK_AGAIN } else { Duration::ZERO };
+            wait = if frames.is_empty() { LOOK_AGAIN } else { Duration::ZERO };
         }
         Ok(())
     }

@@ -24,8 +24,13 @@ impl<'a> Frames<'a> {
         Self { queue, taken: VecDeque::with_capacity(FRAMES_A_TIME) }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.taken.len() + self.queue.len()
+    /// How many fill the queue; those that were taken from it do not.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken.is_empty() && self.queue.is_empty()
     }
 
     /// The next frame, if there is one.
@@ -73,7 +78,8 @@ mod tests {
             sender.try_send(frame(number)).expect("room");
         }
         assert!(frames.next().is_ok_and(|next| next.received_at == 0));
-        assert_eq!((sender.capacity(), frames.len()), (4, 3));
+        assert_eq!((sender.capacity(), frames.queued()), (4, 0));
+        assert!(!frames.is_empty());
         sender.try_send(frame(4)).expect("room");
         drop(sender);
         for number in 1..5 {

@@ -33,7 +33,7 @@ pub use config::Config;
 
 use crate::encode::Encoder;
 
-/// Frames read and not yet encoded. Full means that the broker is behind: the socket reader
+/// Frames read and not yet taken by the encoder. Full means that the broker is behind: the socket reader
 /// waits, and the feed's own buffer takes the pressure.
 const FRAMES_IN_FLIGHT: usize = 1_024;
 

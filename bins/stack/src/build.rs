@@ -47,7 +47,8 @@ pub(crate) struct Built {
     pub(crate) tests: Vec<TestProgram>,
 }
 
-/// In the order of their packages' folders.
+/// A package's unit tests of its library or of a program, or one of its integration tests. They are
+/// ordered by their packages' folders.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TestProgram {
     /// Its folder.
@@ -118,7 +119,8 @@ pub(crate) fn build(
             folder = PathBuf::from(program).parent().map(PathBuf::from);
         }
         if is_test == true {
-            tests.extend(TestProgram::of(&message));
+            let test = TestProgram::of(&message);
+            tests.push(test.with_context(|| format!("cargo tells of a test: {message}"))?);
         }
         if let Some(name) = target["name"].as_str() {
             task.step(name);

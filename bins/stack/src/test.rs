@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use servers::install::{Purpose, install, python};
 use servers::kafka::Distribution;
 use servers::{Lifetime, Running, cargo, kafka, port};
@@ -15,6 +16,7 @@ use servers::{Lifetime, Running, cargo, kafka, port};
 use crate::build::{BUILT, Built, Profile, build};
 use crate::cli::Test;
 use crate::paths::Paths;
+use crate::test::programs::{Lanes, Runner};
 use crate::ui::Ui;
 
 const BUF: &str = "@bufbuild/buf@1.75.0";
@@ -25,7 +27,8 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const PROFILE: &str = "--profile=checks";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// All that CI runs, cheapest first. The first step that fails ends it; of the tests, each is run.
+/// All that CI runs, cheapest first. The first step that fails ends it; of the test programs, each is
+/// run.
 pub(crate) fn run(paths: &Paths, options: &Test) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let ui = Ui::new();
@@ -71,6 +74,7 @@ fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Resu
 
 /// The tests, with one Kafka for all of them: each test program would otherwise start its own.
 fn tests(paths: &Paths, built: Built, all: bool) -> anyhow::Result<()> {
+    ensure!(!built.tests.is_empty(), "cargo has built no tests");
     let server = shared_kafka(paths)?;
     let mut environment = vec![
         ("GOSTOCKS_TEST_KAFKA", OsStr::new(&server.address)),
@@ -80,7 +84,13 @@ fn tests(paths: &Paths, built: Built, all: bool) -> anyhow::Result<()> {
     if all {
         environment.push(("GOSTOCKS_TEST_ALL", OsStr::new("1")));
     }
-    let outcome = programs::run(built.tests, &environment, &paths.stack.join("test/logs"));
+    let runner = Runner {
+        lanes: if all { Lanes::One } else { Lanes::Two },
+        environment: &environment,
+        logs: &paths.stack.join("test/logs"),
+        said: Mutex::new(std::io::stdout()),
+    };
+    let outcome = runner.run(built.tests);
     server.process.kill();
     outcome
 }

@@ -2,11 +2,18 @@ use std::env;
 use std::process::Command;
 
 /// A `cargo` to build with, from a program that cargo itself has started.
-///
-/// Cargo tells that program which package it belongs to. Handed on, this would look to some build
-/// scripts (ring's) like a change, and all that depends on them would be compiled again.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_package(&mut command);
+    command.stdin(std::process::Stdio::null());
+    command
+}
+
+/// Keeps from `command` which package this program belongs to, as cargo has told it.
+///
+/// Handed on, this would look to some build scripts (ring's) like a change, and all that depends on
+/// them would be compiled again.
+pub fn forget_package(command: &mut Command) {
     let told = env::vars_os().map(|(name, _)| name).filter(|name| {
         let name = name.to_string_lossy();
         ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
@@ -16,6 +23,4 @@ pub fn cargo() -> Command {
     for name in told {
         command.env_remove(name);
     }
-    command.stdin(std::process::Stdio::null());
-    command
 }

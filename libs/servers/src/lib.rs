@@ -21,7 +21,7 @@ mod running;
 
 pub use nix::sys::signal::Signal;
 
-pub use cargo::cargo;
+pub use cargo::{cargo, forget_package};
 pub use identity::{Exit, ProcessId};
 pub use launch::{Lifetime, User, block_signals, launch};
 pub use log::tail;

@@ -1,5 +1,6 @@
 use std::env;
 use std::path::Path;
+use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -84,7 +85,9 @@ impl Kafka {
     pub fn topic_name(&self, hint: &str) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        format!("{hint}-{now}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+        // Test programs run beside each other.
+        let (program, count) = (process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        format!("{hint}-{now}-{program}-{count}")
     }
 
     /// Creates a topic with a name of its own.

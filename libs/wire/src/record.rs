@@ -120,7 +120,7 @@ impl Gatherer {
         trade: &Trade,
         conditions: impl IntoIterator<Item = &'c str>,
     ) {
-        // A round is full long before four bytes do not count its trades or its conditions' bytes.
+        // A round is full long before these do not fit four bytes.
         let index = self.trades.len() as u32;
         let from = self.conditions.len();
         let condition_count = Conditions::encode(conditions, &mut self.conditions);

@@ -37,11 +37,12 @@ async fn the_rate_is_kept() {
     client.trades().await;
     let began = Instant::now();
     let mut trades = 0;
-    while trades < 20_000 {
+    while trades < 60_000 {
         trades += client.trades().await.len();
     }
+    // Up to a second in which it stood still is made up for.
     let took = began.elapsed().as_secs_f64();
-    assert!((0.8..1.5).contains(&took), "a second's trades took {took:.2} s");
+    assert!((2.0..4.5).contains(&took), "three seconds' trades took {took:.2} s");
     client.stop().await;
 }
 
