@@ -40,9 +40,9 @@ async fn the_rate_is_kept() {
     while trades < 60_000 {
         trades += client.trades().await.len();
     }
-    // Up to a second in which it stood still is made up for.
+    // Where it stood still before, it makes up for that: so not a single second is looked at.
     let took = began.elapsed().as_secs_f64();
-    assert!((2.0..4.5).contains(&took), "three seconds' trades took {took:.2} s");
+    assert!((2.4..4.5).contains(&took), "three seconds' trades took {took:.2} s");
     client.stop().await;
 }
 
