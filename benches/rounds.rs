@@ -111,7 +111,7 @@ fn rounds(criterion: &mut Criterion) {
     for has_conditions in [false, true] {
         let conditions = if has_conditions { ", with conditions" } else { "" };
         let mut group = criterion.benchmark_group(format!("round of the ingestor{conditions}"));
-        for count in [1_000, 8_000, 64_000] {
+        for count in [1_000, 8_000, 16_000, 64_000] {
             let arrivals = arrivals(count, has_conditions);
             let (mut gatherer, mut messages) =
                 (Gatherer::new(TRADES_A_RECORD), Messages::default());

@@ -28,6 +28,9 @@ const FAST_ROUND: usize = 2_048;
 const FULL_RECORD: usize = 32;
 /// But not if for so many looks nothing has come.
 const QUIET_LOOKS: usize = 4;
+/// A round of so many trades whose records are full is sent, however far the log is behind: a larger
+/// one falls out of the core's own cache, and each trade of it costs twice as much.
+const LARGE_ROUND: usize = 16_384;
 /// What is behind may be one partition alone: the others' trades wait no longer than this, nor do
 /// those of a fast feed.
 const GATHER_AT_MOST: Duration = Duration::from_millis(20);
@@ -129,7 +132,7 @@ impl Encoder {
             let batch = BatchSpan::begin();
             self.take(&first);
             for _ in 1..FRAMES_PER_ROUND {
-                if self.gatherer.is_full() {
+                if self.gatherer.is_full() || self.is_large() {
                     break;
                 }
                 let Ok(next) = frames.next() else { break };
@@ -157,6 +160,7 @@ impl Encoder {
         let (begun, mut wait, mut quiet) = (Instant::now(), Duration::ZERO, 0);
         while !self.gatherer.is_empty()
             && !self.gatherer.is_full()
+            && !self.is_large()
             && begun.elapsed() < self.gathers_at_most
         {
             let is_behind = log.has_on_its_way(BEHIND.max(self.gatherer.records() / 2), wait);
@@ -173,7 +177,7 @@ impl Encoder {
             }
             let before = self.gatherer.trades();
             for _ in 0..FRAMES_PER_LOOK {
-                if self.gatherer.is_full() {
+                if self.gatherer.is_full() || self.is_large() {
                     break;
                 }
                 match frames.next() {
@@ -191,6 +195,11 @@ impl Encoder {
     fn is_worth_filling(&self) -> bool {
         let trades = self.gatherer.trades();
         trades >= FAST_ROUND && trades < self.full_record * self.gatherer.records()
+    }
+
+    fn is_large(&self) -> bool {
+        let trades = self.gatherer.trades();
+        trades >= LARGE_ROUND && trades >= self.full_record * self.gatherer.records()
     }
 
     /// Gathers the trades of one frame.

@@ -177,6 +177,27 @@ fn while_the_log_is_behind_a_round_takes_what_arrives() {
 }
 
 #[test]
+fn a_large_round_is_sent_while_the_log_is_behind() {
+    let frames: Vec<_> = (1..=3_000).map(|_| frame(&[("A", "1"); 10])).collect();
+    let frames: Vec<_> = frames.iter().map(String::as_str).collect();
+    let log = Kept { behind: Cell::new(usize::MAX), ..Kept::default() };
+    encode(&frames, 30_000, &log).expect("nothing is lost");
+    let records = log.records.into_inner();
+    let rounds: Vec<_> = records.iter().map(|(_, trades)| trades.len()).collect();
+    let look = 10 * FRAMES_PER_LOOK;
+    let large = LARGE_ROUND.next_multiple_of(look);
+    assert_eq!(rounds, [large, 30_000 - large]);
+    // Not while its records are not full.
+    let symbols: Vec<String> = (0..1_000).map(|number| format!("S{number}")).collect();
+    let frames: Vec<_> = symbols.iter().map(|of| frame(&[(of.as_str(), "1"); 10])).collect();
+    let frames: Vec<_> = frames.iter().cycle().take(3_000).map(String::as_str).collect();
+    let log = Kept { behind: Cell::new(usize::MAX), ..Kept::default() };
+    encode(&frames, 30_000, &log).expect("nothing is lost");
+    let full = |(_, trades): &(String, Vec<Trade>)| trades.len() == 30;
+    assert!(log.records.into_inner().iter().all(full), "one round");
+}
+
+#[test]
 fn a_record_that_the_log_does_not_take_ends_it() {
     let log = Kept { room: Some(1), ..Kept::default() };
     let frames = [&*frame(&[("A", "1"), ("B", "2"), ("C", "3")])];
