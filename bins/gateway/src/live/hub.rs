@@ -74,6 +74,8 @@ impl Hub {
         let mut tail = self.reader.tail(&self.topic, &ends.log, &ends.newest);
         let mut renewing: FuturesUnordered<_> = FuturesUnordered::new();
         let mut late: HashMap<Symbol, Arc<Slot>> = HashMap::new();
+        // Of those Redis does not answer, or has less than the streams had before it came back.
+        let mut again = FuturesUnordered::new();
         loop {
             // Each symbol is read once at a time.
             if renewing.len() < SYMBOLS_AT_ONCE
@@ -93,8 +95,14 @@ impl Hub {
                         Ok(None) | Err(ReadError::Foreign { .. }) => true,
                     };
                     if !is_done {
-                        late.insert(slot.symbol.clone(), slot);
+                        again.push(async move {
+                            tokio::time::sleep(READ_AGAIN).await;
+                            slot
+                        });
                     }
+                }
+                Some(slot) = again.next() => {
+                    late.insert(slot.symbol.clone(), slot);
                 }
                 entry = tail.next() => match entry {
                     Ok(entry) => match self.board.apply(&entry) {
@@ -137,9 +145,6 @@ impl Hub {
         let (reader, board) = (self.reader.clone(), Arc::clone(&self.board));
         async move {
             let read = reader.state(&slot.symbol, board.spec()).await;
-            if matches!(read, Err(ReadError::Unavailable(_))) {
-                tokio::time::sleep(READ_AGAIN).await;
-            }
             (slot, read)
         }
     }
