@@ -1,4 +1,4 @@
-//! Redis, as the speed layer needs it: it survives a crash, and evicts nothing.
+//! Redis, as the speed layer needs it: it comes back after a crash, and evicts nothing.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,9 +14,38 @@ use crate::launch::{Lifetime, launch};
 /// How long a node of a cluster may be silent before its replica takes over.
 const NODE_TIMEOUT_MS: &str = "1500";
 
-/// Starts Redis with its append-only file under `home`.
+/// What a crash costs is read from the log again, a minute of it: to keep each write in a file costs
+/// Redis more than a stop of a second now and then. A view of the log does not stop for a disk that is
+/// full; to compress takes longer than to write.
+const SNAPSHOTS: [&str; 8] = [
+    "--save",
+    "60 1",
+    "--rdbcompression",
+    "no",
+    "--stop-writes-on-bgsave-error",
+    "no",
+    "--shutdown-on-sigterm",
+    "force",
+];
+
+/// A master that comes back older would take its replicas back with it. No fsync is waited for, and no
+/// small file rewritten whenever it has doubled.
+const FILE: [&str; 10] = [
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "no",
+    "--save",
+    "",
+    "--auto-aof-rewrite-min-size",
+    "1gb",
+    "--rdbcompression",
+    "no",
+];
+
+/// Starts Redis, which keeps snapshots under `home`.
 pub fn start(home: &Path, port: u16, log: &Path, lifetime: Lifetime) -> anyhow::Result<Running> {
-    run(home, port, &[], log, lifetime)
+    run(home, port, &SNAPSHOTS, log, lifetime)
 }
 
 /// Starts a node of a cluster; `bus` is the port by which nodes know each other.
@@ -34,7 +63,7 @@ pub fn start_node(
         // A replica need not wait for others that want a copy too.
         ["--repl-diskless-sync-delay", "0"],
     ];
-    run(home, port, cluster.as_flattened(), log, lifetime)
+    run(home, port, &[&FILE[..], cluster.as_flattened()].concat(), log, lifetime)
 }
 
 /// Makes nodes one cluster, with a replica of each master.
@@ -60,11 +89,6 @@ fn run(
     let mut command = Command::new("redis-server");
     command
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-        // What is lost with the machine is read from the log again: an fsync would only be waited
-        // for. Nor is a small file rewritten whenever it has doubled, which at a million trades a
-        // second would be every other second; nor compressed, which takes longer than to write it.
-        .args(["--appendonly", "yes", "--appendfsync", "no", "--save", ""])
-        .args(["--auto-aof-rewrite-min-size", "1gb", "--rdbcompression", "no"])
         .args(["--maxmemory-policy", "noeviction"])
         .args(["--daemonize", "no", "--logfile", ""])
         .args(more)

@@ -24,7 +24,7 @@ fn installed(name: &str) -> bool {
 }
 
 #[test]
-fn redis_keeps_what_it_was_told_over_a_kill() {
+fn redis_comes_up_again_after_a_kill_and_ends_when_asked() {
     if !installed("redis-server") {
         return;
     }

@@ -34,7 +34,7 @@ pub use program::Program;
 pub use random_market::RandomMarket;
 pub use recording::Recording;
 pub use redis_cluster::{RedisCluster, redis_cluster};
-pub use server::{Server, redis};
+pub use server::{Server, redis, snapshot_redis};
 pub use servers::{Exit, http};
 pub use wait::{eventually, eventually_some};
 pub use wishes::Wishes;

@@ -32,6 +32,17 @@ pub fn redis() -> Server {
     Server::new("redis", Box::new(start), redis::is_ready)
 }
 
+/// Has a Redis keep what it holds this moment: what it is told from here on, a kill takes.
+///
+/// # Panics
+/// Where it cannot.
+pub fn snapshot_redis(address: &str) {
+    let saved = ::redis::Client::open(format!("redis://{address}"))
+        .and_then(|client| client.get_connection())
+        .and_then(|mut connection| ::redis::cmd("SAVE").exec(&mut connection));
+    saved.expect("a snapshot");
+}
+
 impl Server {
     pub(crate) fn new(name: &'static str, start: Start, is_ready: fn(&str) -> bool) -> Self {
         let (home, port) = (scratch::folder(name), crate::free_port());

@@ -6,7 +6,7 @@ mod rig;
 
 use prost::Message;
 use rpc::market::v1::StockTick;
-use testkit::{Exit, eventually, redis};
+use testkit::{Exit, eventually, redis, snapshot_redis};
 
 use crate::rig::{PATIENCE, Rig};
 
@@ -73,8 +73,13 @@ fn a_killed_redis_loses_nothing() {
     let mut redis = redis();
     let mut rig = Rig::new("redis", redis.address());
     let mut processor = rig.processor_of("processor-group", SMALL);
-    for _ in 0..3 {
+    for is_older in [true, false, true] {
+        // It comes back as it was then, or a round before.
+        if is_older {
+            snapshot_redis(redis.address());
+        }
         rig.trade(1_000);
+        rig.check("before a kill of Redis");
         redis.kill9();
         rig.trade(1_000);
         redis.restart();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use testkit::oracle::LoggedTrade;
 use testkit::{
     Pipeline, Program, Record, Recording, all_tests, eventually, eventually_some, kafka,
-    private_kafka,
+    private_kafka, snapshot_redis,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -123,6 +123,9 @@ fn of_redis() {
     for (recording, speed) in recordings() {
         let mut replay = Replay::start(kafka().brokers(), recording, speed);
         replay.until_the_middle();
+        // It comes back as it was before the gateway had read this and what follows.
+        snapshot_redis(replay.way.redis().address());
+        replay.until(40);
         replay.way.redis().kill9();
         eventually(PATIENCE, "the gateway says that prices are away", || {
             matches!(replay.way.get("/price/AAPL"), Some((503, _)))
