@@ -184,8 +184,7 @@ fn a_large_round_is_sent_while_the_log_is_behind() {
     encode(&frames, 30_000, &log).expect("nothing is lost");
     let records = log.records.into_inner();
     let rounds: Vec<_> = records.iter().map(|(_, trades)| trades.len()).collect();
-    let look = 10 * FRAMES_PER_LOOK;
-    let large = LARGE_ROUND.next_multiple_of(look);
+    let large = LARGE_ROUND.next_multiple_of(10);
     assert_eq!(rounds, [large, 30_000 - large]);
     // Not while its records are not full.
     let symbols: Vec<String> = (0..1_000).map(|number| format!("S{number}")).collect();
