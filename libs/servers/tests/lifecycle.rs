@@ -1,6 +1,8 @@
 //! Each server from its first start to its end, on this machine.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,7 +44,20 @@ fn redis_comes_up_again_after_a_kill_and_ends_when_asked() {
     assert_ne!(first.process, second.process);
     assert_eq!(first.address, second.address);
     assert!(folder.path().join("redis.log.1").exists(), "the log of the life before");
+    assert_eq!(told(&second.address, "SET key value"), "+OK\r\n");
     assert!(second.stop(PATIENCE), "it ends when asked");
+    let third = start();
+    assert_eq!(told(&third.address, "GET key"), "$5\r\nvalue\r\n", "and has kept what it was told");
+    third.process.kill();
+}
+
+/// What Redis answers to a command.
+fn told(address: &str, command: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.strip_suffix("+OK\r\n").expect("a farewell").to_owned()
 }
 
 #[test]
