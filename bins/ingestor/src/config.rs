@@ -16,6 +16,8 @@ pub struct Config {
     pub retention_bytes: Option<u64>,
     /// 1 gives a record a trade, for consumers that count records.
     pub ticks_per_record: usize,
+    /// How long a round is let grow while the machine's cores have no rest.
+    pub pace_at_most: Duration,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -40,6 +42,8 @@ impl Configuration for Config {
             Some("1000"),
             parse::number(1..=MAX_TRADES_PER_RECORD),
         );
+        let pace = Duration::ZERO..=Duration::from_millis(20);
+        let pace_at_most = settings.read("ROUND_PACE", Some("10ms"), parse::duration_in(pace));
         Some(Self {
             feed: feed?,
             producer: producer?,
@@ -47,6 +51,7 @@ impl Configuration for Config {
             retention: retention?,
             retention_bytes: retention_bytes?,
             ticks_per_record: ticks_per_record?,
+            pace_at_most: pace_at_most?,
         })
     }
 }
@@ -194,6 +199,7 @@ mod tests {
             ("KAFKA_DELIVERY_TIMEOUT", "1s"),
             ("TICKS_PER_RECORD", "0"),
             ("TICKS_PER_RECORD", "65537"),
+            ("ROUND_PACE", "21ms"),
         ] {
             let mut settings = vec![(name, value)];
             if name != "FEED_URL" {

@@ -12,6 +12,7 @@ use crate::batch_span::BatchSpan;
 use crate::frames::Frames;
 use crate::meters::Meters;
 use crate::occasionally::Occasionally;
+use crate::pace::Pace;
 use crate::repeats::Repeats;
 
 /// How many frames one round takes at most while the log keeps up, so that the first of them does
@@ -83,13 +84,15 @@ impl Log for Producer {
 }
 
 /// Turns frames into records: whatever is queued when it is free becomes one record a symbol, and
-/// what arrives while the log is behind, or the feed so fast that its records are worth filling.
+/// what arrives while the log is behind, the feed so fast that its records are worth filling, or the
+/// machine's cores without rest.
 pub(crate) struct Encoder {
     decoder: FrameDecoder,
     gatherer: Gatherer,
     /// Otherwise no record gets fuller.
     gathers: bool,
     gathers_at_most: Duration,
+    pace: Pace,
     /// So many trades are enough for a record.
     full_record: usize,
     repeats: Repeats,
@@ -98,12 +101,13 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn new(ticks_per_record: usize) -> Self {
+    pub(crate) fn new(ticks_per_record: usize, pace: Pace) -> Self {
         Self {
             decoder: FrameDecoder::new(),
             gatherer: Gatherer::new(ticks_per_record),
             gathers: ticks_per_record > 1,
             gathers_at_most: GATHER_AT_MOST,
+            pace,
             full_record: FULL_RECORD.min(ticks_per_record),
             repeats: Repeats::new(),
             meters: Meters::new(),
@@ -151,13 +155,15 @@ impl Encoder {
         }
     }
 
-    /// Goes on with the round at hand while the log is behind, or its records are worth filling.
+    /// Goes on with the round at hand while the log is behind, its records are worth filling, or
+    /// rounds are to be longer.
     fn gather_more(
         &mut self,
         frames: &mut Frames<'_>,
         log: &impl Log,
     ) -> Result<(), DeliveryFailed> {
         let (begun, mut wait, mut quiet) = (Instant::now(), Duration::ZERO, 0);
+        let pace = self.pace.of_round(begun);
         while !self.gatherer.is_empty()
             && !self.gatherer.is_full()
             && !self.is_large()
@@ -165,7 +171,9 @@ impl Encoder {
         {
             let is_behind = log.has_on_its_way(BEHIND.max(self.gatherer.records() / 2), wait);
             if !is_behind {
-                if !self.is_worth_filling() || quiet == QUIET_LOOKS {
+                let is_worth_filling = self.is_worth_filling() && quiet < QUIET_LOOKS;
+                let is_to_grow = begun.elapsed() < pace && self.gatherer.trades() < FAST_ROUND;
+                if !is_worth_filling && !is_to_grow {
                     break;
                 }
                 if !wait.is_zero() {

@@ -18,6 +18,7 @@ mod encode;
 mod frames;
 mod meters;
 mod occasionally;
+mod pace;
 mod repeats;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 pub use config::Config;
 
 use crate::encode::Encoder;
+use crate::pace::Pace;
 
 /// Frames read and not yet taken by the encoder. Full means that the broker is behind: the socket reader
 /// waits, and the feed's own buffer takes the pressure.
@@ -51,7 +53,7 @@ pub async fn serve(config: Config, service: Service) -> anyhow::Result<()> {
 
     let (sender, mut frames) = mpsc::channel(FRAMES_IN_FLIGHT);
     meters::frames_bound().set(FRAMES_IN_FLIGHT as f64);
-    let mut encoder = Encoder::new(config.ticks_per_record);
+    let mut encoder = Encoder::new(config.ticks_per_record, Pace::new(config.pace_at_most));
     let runtime = tokio::runtime::Handle::current();
     let draining = service.clone();
     let encoding = move || {

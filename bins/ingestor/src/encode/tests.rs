@@ -70,7 +70,7 @@ fn encode(frames: &[&str], ticks_per_record: usize, log: &Kept) -> Result<(), De
         sender.try_send(Received { payload, received_at }).expect("room");
     }
     drop(sender);
-    let mut encoder = Encoder::new(ticks_per_record);
+    let mut encoder = Encoder::new(ticks_per_record, Pace::new(Duration::ZERO));
     // However slow this machine is.
     encoder.gathers_at_most = Duration::from_secs(60);
     encoder.run(runtime.handle(), &mut receiver, log)
@@ -177,6 +177,27 @@ fn while_the_log_is_behind_a_round_takes_what_arrives() {
 }
 
 #[test]
+fn a_round_that_is_let_grow_takes_what_arrives() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (sender, mut receiver) = mpsc::channel(1);
+    let feed = std::thread::spawn(move || {
+        for price in ["1", "2", "3"] {
+            let payload = BytesMut::from(frame(&[("A", price)]).as_bytes());
+            // As soon as the one before was taken.
+            sender.blocking_send(Received { payload, received_at: RECEIVED }).expect("taken");
+        }
+    });
+    let log = Kept::default();
+    let mut encoder = Encoder::new(1_000, Pace::always(Duration::from_secs(60)));
+    encoder.gathers_at_most = Duration::from_secs(60);
+    encoder.run(runtime.handle(), &mut receiver, &log).expect("nothing is lost");
+    feed.join().expect("it ends");
+    let records = log.records.into_inner();
+    assert_eq!(records.len(), 1, "the round ends with the feed");
+    assert_eq!(records[0].1.len(), 3);
+}
+
+#[test]
 fn a_large_round_is_sent_while_the_log_is_behind() {
     let frames: Vec<_> = (1..=3_000).map(|_| frame(&[("A", "1"); 10])).collect();
     let frames: Vec<_> = frames.iter().map(String::as_str).collect();
@@ -209,7 +230,8 @@ fn a_record_that_fails_later_is_noticed_while_the_feed_is_silent() {
     let log = Kept { failure: Some(failed()), ..Kept::default() };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (sender, mut receiver) = mpsc::channel(1);
-    let outcome = Encoder::new(1).run(runtime.handle(), &mut receiver, &log);
+    let outcome =
+        Encoder::new(1, Pace::new(Duration::ZERO)).run(runtime.handle(), &mut receiver, &log);
     assert_eq!(outcome.expect_err("failed").reason, "it is full");
     drop(sender);
 }

@@ -38,6 +38,7 @@ const INGESTOR: &[Row] = &[
     (&[FEED, ("KAFKA_DELIVERY_TIMEOUT", "1s")], "KAFKA_DELIVERY_TIMEOUT: expected from"),
     (&[FEED, ("TICKS_PER_RECORD", "0")], "TICKS_PER_RECORD: expected a whole number from 1"),
     (&[FEED, ("TICKS_PER_RECORD", "65537")], "TICKS_PER_RECORD: expected a whole number from 1"),
+    (&[FEED, ("ROUND_PACE", "21ms")], "ROUND_PACE: expected from"),
     (&[FEED, ("TICKS_PER_RECORD", "+5")], "TICKS_PER_RECORD: expected a whole number from 1"),
 ];
 
