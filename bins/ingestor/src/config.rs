@@ -5,6 +5,8 @@ use feed::{BackoffSettings, FeedSettings, FeedUrl};
 use service::{Configuration, Settings, parse};
 use wire::tick::MAX_TRADES_PER_RECORD;
 
+use crate::encode::GATHER_AT_MOST;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     pub feed: FeedSettings,
@@ -16,7 +18,7 @@ pub struct Config {
     pub retention_bytes: Option<u64>,
     /// 1 gives a record a trade, for consumers that count records.
     pub ticks_per_record: usize,
-    /// How long a round is let grow while the machine's cores have no rest.
+    /// How far apart rounds are let become while the machine's cores have no rest.
     pub pace_at_most: Duration,
 }
 
@@ -42,7 +44,7 @@ impl Configuration for Config {
             Some("1000"),
             parse::number(1..=MAX_TRADES_PER_RECORD),
         );
-        let pace = Duration::ZERO..=Duration::from_millis(20);
+        let pace = Duration::ZERO..=GATHER_AT_MOST;
         let pace_at_most = settings.read("ROUND_PACE", Some("10ms"), parse::duration_in(pace));
         Some(Self {
             feed: feed?,

@@ -33,8 +33,8 @@ const QUIET_LOOKS: usize = 4;
 /// one falls out of the core's own cache, and each trade of it costs twice as much.
 const LARGE_ROUND: usize = 16_384;
 /// What is behind may be one partition alone: the others' trades wait no longer than this, nor do
-/// those of a fast feed.
-const GATHER_AT_MOST: Duration = Duration::from_millis(20);
+/// those of a fast feed, nor any for the cores' rest.
+pub(crate) const GATHER_AT_MOST: Duration = Duration::from_millis(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Frames that are taken between two looks at it.
 const FRAMES_PER_LOOK: usize = 64;
@@ -93,6 +93,8 @@ pub(crate) struct Encoder {
     gathers: bool,
     gathers_at_most: Duration,
     pace: Pace,
+    /// When the last round was sent; before the first, when there could have been one.
+    sent: Instant,
     /// So many trades are enough for a record.
     full_record: usize,
     repeats: Repeats,
@@ -108,6 +110,7 @@ impl Encoder {
             gathers: ticks_per_record > 1,
             gathers_at_most: GATHER_AT_MOST,
             pace,
+            sent: Instant::now(),
             full_record: FULL_RECORD.min(ticks_per_record),
             repeats: Repeats::new(),
             meters: Meters::new(),
@@ -128,7 +131,10 @@ impl Encoder {
                 Ok(first) => first,
                 Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => match log.failure() {
-                    None => continue,
+                    None => {
+                        self.pace.check(Instant::now());
+                        continue;
+                    }
                     Some(failure) => return Err(failure),
                 },
             };
@@ -151,19 +157,20 @@ impl Encoder {
                 return Err(failure);
             }
             batch.send(&mut self.gatherer, log)?;
+            self.sent = Instant::now();
             self.meters.frames_queued.set(frames.queued() as f64);
         }
     }
 
     /// Goes on with the round at hand while the log is behind, its records are worth filling, or
-    /// rounds are to be longer.
+    /// rounds are to be further apart.
     fn gather_more(
         &mut self,
         frames: &mut Frames<'_>,
         log: &impl Log,
     ) -> Result<(), DeliveryFailed> {
         let (begun, mut wait, mut quiet) = (Instant::now(), Duration::ZERO, 0);
-        let pace = self.pace.of_round(begun);
+        self.pace.check(begun);
         while !self.gatherer.is_empty()
             && !self.gatherer.is_full()
             && !self.is_large()
@@ -172,8 +179,7 @@ impl Encoder {
             let is_behind = log.has_on_its_way(BEHIND.max(self.gatherer.records() / 2), wait);
             if !is_behind {
                 let is_worth_filling = self.is_worth_filling() && quiet < QUIET_LOOKS;
-                let is_to_grow = begun.elapsed() < pace && self.gatherer.trades() < FAST_ROUND;
-                if !is_worth_filling && !is_to_grow {
+                if !is_worth_filling && !self.is_early() {
                     break;
                 }
                 if !wait.is_zero() {
@@ -203,6 +209,11 @@ impl Encoder {
     fn is_worth_filling(&self) -> bool {
         let trades = self.gatherer.trades();
         trades >= FAST_ROUND && trades < self.full_record * self.gatherer.records()
+    }
+
+    /// Whether the round before was sent too short a while ago for a small one.
+    fn is_early(&self) -> bool {
+        self.gatherer.trades() < FAST_ROUND && self.sent.elapsed() < self.pace.least()
     }
 
     fn is_large(&self) -> bool {

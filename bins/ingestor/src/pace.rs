@@ -5,14 +5,14 @@ use metrics::Gauge;
 use service::catalogue;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The cores' rest, all together, in cores: with less of it rounds get longer, with more shorter.
-/// Where nothing rests, whoever works waits for the others, and each round makes work for all who
-/// read the log.
+/// The cores' rest, all together, in cores: with less of it rounds get further apart, with more
+/// closer. Where nothing rests, whoever works waits for the others, and each round makes work for all
+/// who read the log.
 const REST: std::ops::Range<f64> = 0.15..0.3;
 const STEP: Duration = Duration::from_millis(1);
 
-/// How long a round takes at least: nothing while the machine's cores have some rest, else longer
-/// from look to look until they have, or it is as long as it may be.
+/// How far apart rounds are at least: not at all while the machine's cores have rest, else further
+/// from look to look until they have some, or as far as they may be.
 pub(crate) struct Pace {
     at_most: Duration,
     least: Duration,
@@ -33,13 +33,17 @@ impl Pace {
         }
     }
 
-    /// How long the round that begins now takes at least.
-    pub(crate) fn of_round(&mut self, now: Instant) -> Duration {
+    /// How far a round is at least from the one before it.
+    pub(crate) fn least(&self) -> Duration {
+        self.least
+    }
+
+    /// Looks how much the cores rest, where that was not looked for a while.
+    pub(crate) fn check(&mut self, now: Instant) {
         if now >= self.due && !self.at_most.is_zero() {
             self.due = now + LOOK_EVERY;
             self.look(now, rested());
         }
-        self.least
     }
 
     /// However much the cores rest.
@@ -51,8 +55,8 @@ impl Pace {
     fn look(&mut self, now: Instant, rested: Option<Duration>) {
         let Some(rested) = rested else { return };
         if let Some((then, rested_then)) = self.looked.replace((now, rested)) {
-            let rest = rested.saturating_sub(rested_then).as_secs_f64();
-            let rest = rest / now.saturating_duration_since(then).as_secs_f64();
+            let seconds = now.saturating_duration_since(then).as_secs_f64();
+            let rest = rested.saturating_sub(rested_then).as_secs_f64() / seconds;
             if rest < REST.start {
                 self.least = (self.least + STEP).min(self.at_most);
             } else if rest > REST.end {
@@ -64,7 +68,7 @@ impl Pace {
 }
 
 /// How long the machine's cores have rested since it was started, all together; none where that is
-/// not told. Source: `/proc/uptime` in proc_uptime(5).
+/// not told. A core that waits for a disk does not rest. Source: `/proc/uptime` in proc_uptime(5).
 fn rested() -> Option<Duration> {
     parse(&fs::read_to_string("/proc/uptime").ok()?)
 }
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_cores_rest_rounds_do_not_wait() {
+    fn where_their_rest_is_not_told_rounds_do_not_wait() {
         let mut pace = Pace::new(Duration::from_millis(10));
         let now = Instant::now();
         for look in 0..4 {
@@ -117,25 +121,18 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_machine_says_how_long_its_cores_have_rested() {
-        let before = rested().expect("said");
-        std::thread::sleep(Duration::from_millis(50));
-        assert!(rested().expect("said") >= before);
-    }
-
-    #[test]
-    fn it_looks_now_and_then() {
+    fn it_looks_at_this_machine_now_and_then() {
         let mut pace = Pace::new(Duration::from_millis(10));
         let now = pace.due;
-        pace.of_round(now);
-        assert_eq!(pace.due, now + LOOK_EVERY);
-        pace.of_round(now + LOOK_EVERY / 2);
-        assert_eq!(pace.due, now + LOOK_EVERY);
-        pace.of_round(now + LOOK_EVERY);
-        assert_eq!(pace.due, now + 2 * LOOK_EVERY);
+        let mut looked = |at: Instant| {
+            pace.check(at);
+            pace.looked.map(|(then, _)| then)
+        };
+        assert_eq!(looked(now), Some(now));
+        assert_eq!(looked(now + LOOK_EVERY / 2), Some(now));
+        assert_eq!(looked(now + LOOK_EVERY), Some(now + LOOK_EVERY));
         let mut off = Pace::new(Duration::ZERO);
-        let due = off.due;
-        assert_eq!(off.of_round(due + LOOK_EVERY), Duration::ZERO);
-        assert_eq!(off.due, due);
+        off.check(off.due + LOOK_EVERY);
+        assert_eq!(off.looked, None);
     }
 }

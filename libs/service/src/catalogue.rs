@@ -45,7 +45,7 @@ catalogue! {
     FEED_CONNECTS: counter "gostocks_feed_connects_total" [] "Connections to the feed that were opened.";
     FEED_DISCONNECTS: counter "gostocks_feed_disconnects_total" ["reason"] "Connections to the feed that ended or could not be opened, by reason.";
     FEED_CONNECTED: gauge "gostocks_feed_connected" [] "1 while connected and subscribed, else 0.";
-    ROUND_PACE: gauge "gostocks_round_pace_seconds" [] "How long a round of records is let grow, since the machine's cores have no rest; 0 where they have.";
+    ROUND_PACE: gauge "gostocks_round_pace_seconds" [] "How far apart rounds of records are at least, since the machine's cores had no rest; 0 where they have.";
     RECORDS_PRODUCED: counter "gostocks_records_produced_total" [] "Records handed to the producer.";
     RECORDS_DELIVERED: counter "gostocks_records_delivered_total" [] "Records that the broker has acknowledged.";
     DELIVERY_FAILURES: counter "gostocks_delivery_failures_total" [] "Records given up after the retry budget.";

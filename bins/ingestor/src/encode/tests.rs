@@ -176,25 +176,45 @@ fn while_the_log_is_behind_a_round_takes_what_arrives() {
     assert_eq!(encode(&frames, 10_000, &log).expect_err("failed").reason, "it is full");
 }
 
+/// An encoder whose rounds are a minute apart, unless the feed ends.
+fn slow_paced() -> Encoder {
+    let minute = Duration::from_secs(60);
+    Encoder { gathers_at_most: minute, ..Encoder::new(10_000, Pace::always(minute)) }
+}
+
 #[test]
-fn a_round_that_is_let_grow_takes_what_arrives() {
+fn a_round_that_is_early_takes_what_arrives() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (sender, mut receiver) = mpsc::channel(1);
     let feed = std::thread::spawn(move || {
-        for price in ["1", "2", "3"] {
-            let payload = BytesMut::from(frame(&[("A", price)]).as_bytes());
+        for price in 1..=300 {
+            let payload = BytesMut::from(frame(&[("A", &price.to_string())]).as_bytes());
             // As soon as the one before was taken.
             sender.blocking_send(Received { payload, received_at: RECEIVED }).expect("taken");
         }
     });
     let log = Kept::default();
-    let mut encoder = Encoder::new(1_000, Pace::always(Duration::from_secs(60)));
-    encoder.gathers_at_most = Duration::from_secs(60);
-    encoder.run(runtime.handle(), &mut receiver, &log).expect("nothing is lost");
+    slow_paced().run(runtime.handle(), &mut receiver, &log).expect("nothing is lost");
     feed.join().expect("it ends");
     let records = log.records.into_inner();
     assert_eq!(records.len(), 1, "the round ends with the feed");
-    assert_eq!(records[0].1.len(), 3);
+    assert_eq!(records[0].1.len(), 300);
+}
+
+#[test]
+fn a_round_of_a_fast_feed_is_never_early() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (sender, mut receiver) = mpsc::channel(2_048);
+    for _ in 0..1_500 {
+        let payload = BytesMut::from(frame(&[("A", "1"), ("A", "2")]).as_bytes());
+        sender.try_send(Received { payload, received_at: RECEIVED }).expect("room");
+    }
+    drop(sender);
+    let log = Kept::default();
+    slow_paced().run(runtime.handle(), &mut receiver, &log).expect("nothing is lost");
+    let records = log.records.into_inner();
+    let rounds: Vec<_> = records.iter().map(|(_, trades)| trades.len()).collect();
+    assert_eq!(rounds, [FAST_ROUND, 3_000 - FAST_ROUND]);
 }
 
 #[test]
