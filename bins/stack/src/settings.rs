@@ -35,7 +35,7 @@ impl Settings {
     /// What the services read by themselves, in order of name: a service that runs with another
     /// value has to be started again.
     pub(crate) fn of_services(&self) -> Vec<String> {
-        const PREFIXES: [&str; 25] = [
+        const PREFIXES: [&str; 26] = [
             "ALERT_",
             "BATCH_",
             "CANDLES",
@@ -53,6 +53,7 @@ impl Settings {
             "RECENT_",
             "REDIS_",
             "REQUEST_",
+            "ROUND_",
             "SHUTDOWN_",
             "STALE_",
             "STREAM_",
