@@ -37,6 +37,7 @@ mod metrics;
 mod migrate;
 mod news;
 mod outbox;
+mod plan;
 mod progress;
 mod quota;
 mod session;
@@ -77,6 +78,9 @@ const FOR_OWNERS: u32 = 4;
 /// Connections of both pools at most.
 pub const CONNECTIONS: u32 = FOR_CALLS + FOR_OWNERS;
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a connection of the owners is used: so soon their plans are made of what a table has
+/// become.
+const OWNERS_LIFETIME: Duration = Duration::from_secs(60);
 
 /// PostgreSQL, as the alert service needs it. Cheap to clone.
 ///
@@ -105,14 +109,14 @@ impl Store {
         let patience = session::PATIENCE.as_millis().to_string();
         let bounded = options.clone().options([("statement_timeout", patience)]);
         let pool = |connections| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_PATIENCE)
-                .connect_lazy_with(bounded.clone())
+            PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_PATIENCE)
         };
+        let owners = pool(FOR_OWNERS)
+            .max_lifetime(OWNERS_LIFETIME)
+            .after_connect(|connection, _| Box::pin(plan::once_where_alerts_are_many(connection)));
         Self {
-            calls: pool(FOR_CALLS),
-            owners: pool(FOR_OWNERS),
+            calls: pool(FOR_CALLS).connect_lazy_with(bounded.clone()),
+            owners: owners.connect_lazy_with(bounded),
             options,
             address: url.address().into(),
             news: Arc::default(),
