@@ -93,7 +93,8 @@ pub(crate) struct Encoder {
     gathers: bool,
     gathers_at_most: Duration,
     pace: Pace,
-    /// When the last round was sent; before the first, when there could have been one.
+    /// When the last round that had a trade was sent; before the first, when there could have been
+    /// one.
     sent: Instant,
     /// So many trades are enough for a record.
     full_record: usize,
@@ -156,8 +157,11 @@ impl Encoder {
             {
                 return Err(failure);
             }
+            let is_any = !self.gatherer.is_empty();
             batch.send(&mut self.gatherer, log)?;
-            self.sent = Instant::now();
+            if is_any {
+                self.sent = Instant::now();
+            }
             self.meters.frames_queued.set(frames.queued() as f64);
         }
     }

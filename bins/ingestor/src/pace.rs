@@ -122,6 +122,10 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn it_looks_at_this_machine_now_and_then() {
+        if rested().is_none() {
+            eprintln!("skipped: this machine does not tell how long its cores rest");
+            return;
+        }
         let mut pace = Pace::new(Duration::from_millis(10));
         let now = pace.due;
         let mut looked = |at: Instant| {

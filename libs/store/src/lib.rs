@@ -51,6 +51,8 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use crate::plan::Plans;
+
 pub use alert::{Alert, AlertState, Status, UserId};
 pub use change::{ArmedAt, Change, ChangeError, Patch, Target};
 pub use changes::{Cursor, Reader};
@@ -78,9 +80,6 @@ const FOR_OWNERS: u32 = 4;
 /// Connections of both pools at most.
 pub const CONNECTIONS: u32 = FOR_CALLS + FOR_OWNERS;
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a connection of the owners is used: so soon their plans are made of what a table has
-/// become.
-const OWNERS_LIFETIME: Duration = Duration::from_secs(60);
 
 /// PostgreSQL, as the alert service needs it. Cheap to clone.
 ///
@@ -111,9 +110,16 @@ impl Store {
         let pool = |connections| {
             PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_PATIENCE)
         };
+        let plans = Plans::default();
         let owners = pool(FOR_OWNERS)
-            .max_lifetime(OWNERS_LIFETIME)
-            .after_connect(|connection, _| Box::pin(plan::once_where_alerts_are_many(connection)));
+            .after_connect({
+                let plans = plans.clone();
+                move |connection, _| Box::pin(plans.clone().keep_where_alerts_are_many(connection))
+            })
+            .before_acquire(move |_, meta| {
+                let is_fit = plans.are_as_they_should(meta.age);
+                Box::pin(std::future::ready(Ok(is_fit)))
+            });
         Self {
             calls: pool(FOR_CALLS).connect_lazy_with(bounded.clone()),
             owners: owners.connect_lazy_with(bounded),

@@ -218,6 +218,28 @@ fn a_round_of_a_fast_feed_is_never_early() {
 }
 
 #[test]
+fn frames_without_a_trade_are_no_round() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut encoder = slow_paced();
+    let began = encoder.sent;
+    let mut sent_after = |text: &str| {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let payload = BytesMut::from(text.as_bytes());
+        sender.try_send(Received { payload, received_at: RECEIVED }).expect("room");
+        drop(sender);
+        let encoded = encoder.run(runtime.handle(), &mut receiver, &Kept::default());
+        encoded.expect("nothing is lost");
+        encoder.sent
+    };
+    for text in
+        [r#"{"type":"ping"}"#, r#"{"type":"error","msg":"no"}"#, "{", &frame(&[("A", "-1")])]
+    {
+        assert_eq!(sent_after(text), began, "{text}");
+    }
+    assert!(sent_after(&frame(&[("A", "1")])) > began);
+}
+
+#[test]
 fn a_large_round_is_sent_while_the_log_is_behind() {
     let frames: Vec<_> = (1..=3_000).map(|_| frame(&[("A", "1"); 10])).collect();
     let frames: Vec<_> = frames.iter().map(String::as_str).collect();
