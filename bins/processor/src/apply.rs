@@ -15,7 +15,7 @@ const BATCHES_TO_COOL: u64 = 256;
 const TRADES_TO_COOL: usize = 1_000_000;
 
 /// Folds batches into the symbols' states and writes them: while Redis works on one, the next is
-/// folded.
+/// folded and prepared.
 ///
 /// After an error its states are of no more use: `forget` them, and read the log again from what
 /// Redis has.
@@ -107,6 +107,7 @@ impl Applier {
         self.fold(batch);
         self.append(writer, batch).await?;
         let packed = writer.pack();
+        writer.prepare(&mut self.writes().1);
         if self.is_under_way() {
             before = self.settle(writer).await?;
             // Of what was refused.
@@ -257,27 +258,27 @@ impl Applier {
         Ok(())
     }
 
+    /// What is to be written of the batch at hand: the symbols' numbers, and their states.
+    fn writes(&mut self) -> (Vec<u32>, Vec<SymbolWrite<'_>>) {
+        let (states, touched) = (&self.states, &mut self.touched);
+        // What only repeats the past is in Redis already.
+        let changed = touched.iter_mut().filter(|touched| touched.changed);
+        let writes = changed.filter_map(|touched| {
+            let number = touched.number;
+            let (symbol, partition) = (states.symbol(number), states.partition(number));
+            let tracked = touched.state.as_mut()?;
+            Some((number, SymbolWrite { symbol, partition, tracked }))
+        });
+        writes.unzip()
+    }
+
     async fn send(
         &mut self,
         writer: &mut Writer,
         batch: &Batch,
         packed: Packed,
     ) -> anyhow::Result<()> {
-        let (states, touched) = (&self.states, &mut self.touched);
-        // What only repeats the past is in Redis already.
-        let changed = |touched: &&mut Touched| touched.changed;
-        let mut written = Vec::new();
-        let mut writes: Vec<SymbolWrite<'_>> = touched
-            .iter_mut()
-            .filter(changed)
-            .filter_map(|touched| {
-                let tracked = touched.state.as_mut()?;
-                written.push(touched.number);
-                let symbol = states.symbol(touched.number);
-                let partition = states.partition(touched.number);
-                Some(SymbolWrite { symbol, partition, tracked })
-            })
-            .collect();
+        let (written, mut writes) = self.writes();
         let places: Places = batch.places.iter().map(|(partition, at)| (*partition, *at)).collect();
         let began = Instant::now();
         let sent = writer.send(&mut writes, packed, &places).await?;

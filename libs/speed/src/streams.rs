@@ -1,6 +1,7 @@
 //! The writer's side of the partitions' streams: what is to be appended, and what is there.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use market::{Sequence, Trade};
 use redis::Cmd;
@@ -12,6 +13,9 @@ use crate::{entry, keys};
 /// What is remembered of a stream's entries, to trim it by: each of about so many parts of what is
 /// retained. Retention is exact to one part.
 const PARTS: u64 = 256;
+
+/// Of an entry's text, beside its trades, about.
+const BYTES_AN_ENTRY: usize = 128;
 
 /// Those of one log.
 #[derive(Debug)]
@@ -59,7 +63,29 @@ struct Entry {
     first: Sequence,
     last: Sequence,
     trades: u64,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
+}
+
+/// What is to be written of a stream.
+#[derive(Debug)]
+pub(crate) struct StreamText {
+    /// The stream's, and of where it ends.
+    pub(crate) keys: [String; 2],
+    /// Where it is known to end; empty for nowhere.
+    pub(crate) known: String,
+    pub(crate) retain: u64,
+    /// The id below which entries go; empty for none.
+    pub(crate) minimum: String,
+    pub(crate) entries: Vec<EntryText>,
+}
+
+#[derive(Debug)]
+pub(crate) struct EntryText {
+    first: String,
+    pub(crate) last: String,
+    pub(crate) id: String,
+    pub(crate) trades: u64,
+    pub(crate) bytes: Arc<Vec<u8>>,
 }
 
 impl Streams {
@@ -133,15 +159,22 @@ impl Streams {
         [keys::stream(&self.topic, partition), keys::stream_end(&self.topic, partition)]
     }
 
-    /// What the function expects of a stream after its keys. What was packed before it has an
-    /// answer.
-    pub(crate) fn arguments(&self, append: &Append, call: &mut Cmd) {
+    /// What is to be written. What was packed before it has an answer.
+    pub(crate) fn text(&self, append: &Append) -> StreamText {
         let stream = &self.partitions[&append.partition];
-        call.arg(stream.end.map_or_else(String::new, fixed)).arg(self.retain);
-        call.arg(stream.minimum(append.trades(), self.retain)).arg(append.entries.len());
-        for entry in &append.entries {
-            call.arg(fixed(entry.first)).arg(fixed(entry.last)).arg(entry::id(entry.last));
-            call.arg(entry.trades).arg(&*entry.bytes);
+        let entries = append.entries.iter().map(|entry| EntryText {
+            first: fixed(entry.first),
+            last: fixed(entry.last),
+            id: entry::id(entry.last),
+            trades: entry.trades,
+            bytes: Arc::clone(&entry.bytes),
+        });
+        StreamText {
+            keys: self.keys(append.partition),
+            known: stream.end.map_or_else(String::new, fixed),
+            retain: self.retain,
+            minimum: stream.minimum(append.trades(), self.retain),
+            entries: entries.collect(),
         }
     }
 
@@ -197,7 +230,9 @@ impl Streams {
     /// Whether its stream ends where it is known to end, as long as this claim holds.
     pub(crate) fn is_under(&self, append: &Append, claim: Claim) -> bool {
         let stream = self.partitions.get(&append.partition);
-        stream.is_some_and(|stream| stream.life == append.life && stream.claim == Some(claim))
+        stream.is_some_and(|stream| {
+            stream.life == append.life && stream.claim == Some(claim) && stream.end.is_some()
+        })
     }
 
     /// Whether the stream that it was packed for was forgotten since.
@@ -208,6 +243,22 @@ impl Streams {
     /// The stream that it was packed for, unless that was forgotten since.
     fn same(&mut self, append: &Append) -> Option<&mut Stream> {
         self.partitions.get_mut(&append.partition).filter(|stream| stream.life == append.life)
+    }
+}
+
+impl StreamText {
+    /// About how many.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| BYTES_AN_ENTRY + entry.bytes.len()).sum()
+    }
+
+    /// What the function expects after the keys.
+    pub(crate) fn arguments(&self, call: &mut Cmd) {
+        let Self { known, retain, minimum, entries, .. } = self;
+        call.arg(known).arg(retain).arg(minimum).arg(entries.len());
+        for EntryText { first, last, id, trades, bytes } in entries {
+            call.arg(first).arg(last).arg(id).arg(trades).arg(&***bytes);
+        }
     }
 }
 
@@ -223,10 +274,6 @@ impl Append {
     pub(crate) fn trades(&self) -> u64 {
         self.entries.iter().map(|entry| entry.trades).sum()
     }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.entries.iter().map(|entry| entry.bytes.len()).sum()
-    }
 }
 
 impl Entry {
@@ -236,7 +283,7 @@ impl Entry {
         let trades = packer.len() as u64;
         let mut bytes = Vec::new();
         packer.encode(&mut bytes);
-        Some(Self { first, last, trades, bytes })
+        Some(Self { first, last, trades, bytes: Arc::new(bytes) })
     }
 }
 

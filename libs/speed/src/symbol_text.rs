@@ -1,4 +1,12 @@
-use market::{Candle, Gone, StateSpec};
+//! A symbol's state as it goes to Redis.
+//!
+//! ```text
+//!  state ──SymbolPen──▶ SymbolText ──▶ commands of a transaction
+//!                                 └──▶ keys and arguments of a call
+//! ```
+//! What takes the time is done once, and before it is known which of the two it will be.
+
+use market::{Candles, Gone, StateSpec};
 use redis::Cmd;
 use wire::slots::{self, SLOT};
 
@@ -7,71 +15,202 @@ use crate::log::LogId;
 use crate::writer::SymbolWrite;
 use crate::{candle_text, keys};
 
-/// Puts a symbol's state into a call, in the order that the function expects. Holds only scratch.
+/// Of the HSET of a price: its words, keys included, and about so many bytes.
+const PRICE_WORDS: usize = 18;
+const PRICE_BYTES: usize = 1_152;
+
+/// The fields of a price but the position, which goes last.
+const FIELDS: [&str; 7] =
+    ["price", "timestamp", "volume", "received_at", "price_position", "day", "candles"];
+
+/// Writes the texts. Holds only scratch.
 #[derive(Debug, Default)]
-pub(crate) struct SymbolText {
+pub(crate) struct SymbolPen {
     /// Where the pieces of the ring go, and where in `ring` they begin.
     pieces: Vec<(usize, usize)>,
     ring: Vec<u8>,
     text: String,
     pen: Pen,
-    candles: Vec<(i64, Candle)>,
-    expired: Vec<i64>,
 }
 
-/// Which of a symbol's candles are written beside the newest ones: the keys and the arguments have
-/// the same. All of them where the writer comes from nowhere: what is there is forgotten first.
-fn is_written(write: &SymbolWrite<'_>, interval: usize) -> bool {
-    write.tracked.base.is_none() || write.tracked.state.candles[interval].has_changes()
+/// What is to be written of a symbol.
+#[derive(Clone, Debug)]
+pub(crate) struct SymbolText {
+    /// The position that Redis is known to have; empty for none.
+    pub(crate) base: String,
+    pub(crate) others: Others,
+    /// HSET of the price's fields.
+    pub(crate) price: Cmd,
 }
 
-fn written(write: &SymbolWrite<'_>) -> usize {
-    (0..write.tracked.state.candles.len()).filter(|interval| is_written(write, *interval)).count()
+/// What is to be written beside the price.
+#[derive(Clone, Debug)]
+pub(crate) enum Others {
+    /// As nearly always: SETRANGE of one piece of the ring of recent trades.
+    Piece(Cmd),
+    Changes(Box<Changes>),
+}
+
+/// Of candles beside the newest ones, and of the ring.
+#[derive(Clone, Debug)]
+pub(crate) struct Changes {
+    /// The ring's key.
+    pub(crate) recent: String,
+    /// Its trades are forgotten first.
+    pub(crate) is_anew: bool,
+    /// Where the pieces of the ring go.
+    pub(crate) pieces: Vec<(usize, Vec<u8>)>,
+    pub(crate) intervals: Vec<IntervalChanges>,
+}
+
+/// Of the candles of one interval.
+#[derive(Clone, Debug)]
+pub(crate) struct IntervalChanges {
+    pub(crate) key: String,
+    pub(crate) gone: Gone,
+    pub(crate) candles: Vec<(i64, String)>,
+    /// Starts of candles that are not retained any more.
+    pub(crate) expired: Vec<i64>,
+}
+
+/// The words of a command, or of what a command is to have.
+pub(crate) fn words(command: &Cmd) -> impl Iterator<Item = &[u8]> {
+    command.args_iter().filter_map(|word| match word {
+        redis::Arg::Simple(word) => Some(word),
+        _ => None,
+    })
+}
+
+pub(crate) fn push_words<'w>(words: impl Iterator<Item = &'w [u8]>, command: &mut Cmd) {
+    words.for_each(|word| {
+        command.arg(word);
+    });
 }
 
 impl SymbolText {
-    /// How many keys `keys` gives.
-    pub(crate) fn key_count(write: &SymbolWrite<'_>) -> usize {
-        2 + written(write)
+    /// Whether a transaction can do it, for a writer that nobody disputes.
+    pub(crate) fn may_transact(&self) -> bool {
+        let takes_function = match &self.others {
+            Others::Piece(_) => false,
+            // To find which those are.
+            Others::Changes(changes) => {
+                changes.intervals.iter().any(|it| matches!(it.gone, Gone::Before(_)))
+            }
+        };
+        !self.base.is_empty() && !takes_function
     }
 
-    /// Before `arguments`, which takes the changes.
-    pub(crate) fn keys(spec: &StateSpec, write: &SymbolWrite<'_>, call: &mut Cmd) {
-        call.arg(keys::price(write.symbol)).arg(keys::recent(write.symbol));
-        for (number, candles) in spec.candles.iter().enumerate() {
-            if is_written(write, number) {
-                call.arg(keys::candles(write.symbol, candles.interval));
+    /// The keys that a call of the function has of it.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let (recent, intervals) = match &self.others {
+            Others::Piece(piece) => (words(piece).nth(1), &[][..]),
+            Others::Changes(changes) => (Some(changes.recent.as_bytes()), &*changes.intervals),
+        };
+        let candles = intervals.iter().map(|interval| interval.key.as_bytes());
+        words(&self.price).nth(1).into_iter().chain(recent).chain(candles)
+    }
+
+    /// And the arguments.
+    pub(crate) fn arguments(&self, call: &mut Cmd) {
+        // The position stands last among the fields.
+        let fields = || words(&self.price).skip(3).step_by(2);
+        call.arg(fields().last()).arg(&self.base);
+        push_words(fields().take(FIELDS.len()), call);
+        match &self.others {
+            Others::Piece(piece) => {
+                call.arg("");
+                push_words(words(piece).skip(2), call);
             }
+            Others::Changes(changes) => changes.arguments(call),
         }
     }
+}
 
-    /// `intervals` are the names of the candles' intervals.
-    pub(crate) fn arguments(
+impl Changes {
+    fn arguments(&self, call: &mut Cmd) {
+        call.arg(u8::from(self.is_anew)).arg(self.pieces.len());
+        for (at, piece) in &self.pieces {
+            call.arg(*at).arg(&**piece);
+        }
+        call.arg(self.intervals.len());
+        for IntervalChanges { gone, candles, expired, .. } in &self.intervals {
+            call.arg(2 * candles.len()).arg(expired.len());
+            match gone {
+                Gone::Nothing => call.arg(""),
+                Gone::Before(start) => call.arg(start),
+                Gone::All => call.arg("*"),
+            };
+            for (start, candle) in candles {
+                call.arg(start).arg(candle);
+            }
+            call.arg(expired);
+        }
+    }
+}
+
+impl SymbolPen {
+    /// The text of a symbol as it is now, which Redis has as soon as that is written. `intervals` are
+    /// the names of the candles' intervals.
+    pub(crate) fn text(
         &mut self,
         log: &LogId,
+        spec: &StateSpec,
         intervals: &[String],
         write: &mut SymbolWrite<'_>,
-        call: &mut Cmd,
-    ) {
-        let count = written(write);
-        let base = write.tracked.base;
-        let state = &mut write.tracked.state;
+    ) -> SymbolText {
+        let is_known = write.tracked.base.is_some();
+        let mut base = String::new();
+        if let Some(sequence) = write.tracked.base {
+            log.push_position(write.partition, sequence, &mut base);
+        }
+        let price = self.price(log, intervals, write);
+        let SymbolWrite { symbol, tracked, .. } = write;
+        let state = &mut tracked.state;
+        let Self { pieces, ring, pen, .. } = self;
+        pieces.clear();
+        ring.clear();
+        let is_anew = state.recent.take_changes(|slot, trades| {
+            pieces.push((slot * SLOT, ring.len()));
+            trades.for_each(|(sequence, trade)| slots::push(*sequence, trade, ring));
+        });
+        let recent = keys::recent(symbol);
+        let are_candles = !is_known || state.candles.iter().any(Candles::has_changes);
+        // No candle has anything to tell, and what taking that would reset does no harm.
+        let others = if let ([(at, _)], false, false) = (&**pieces, is_anew, are_candles) {
+            let mut piece = Cmd::with_capacity(4, recent.len() + ring.len() + 24);
+            piece.arg("SETRANGE").arg(recent).arg(*at).arg(&**ring);
+            Others::Piece(piece)
+        } else {
+            let ends = pieces.iter().skip(1).map(|(_, begin)| *begin).chain([ring.len()]);
+            let pieces = pieces.iter().zip(ends);
+            let pieces = pieces.map(|((at, begin), end)| (*at, ring[*begin..end].to_vec()));
+            let pieces = pieces.collect();
+            let intervals = spec.candles.iter().zip(&mut state.candles).filter_map(|(spec, it)| {
+                // All of them where the writer comes from nowhere: what is there is forgotten first.
+                let is_written = !is_known || it.has_changes();
+                is_written.then(|| Self::interval(pen, keys::candles(symbol, spec.interval), it))
+            });
+            let intervals = intervals.collect();
+            Others::Changes(Box::new(Changes { recent, is_anew, pieces, intervals }))
+        };
+        tracked.base = tracked.state.as_of;
+        SymbolText { base, others, price }
+    }
+
+    fn price(&mut self, log: &LogId, intervals: &[String], write: &SymbolWrite<'_>) -> Cmd {
+        let state = &write.tracked.state;
         let (Some(as_of), Some(latest), Some(day)) = (state.as_of, state.latest, state.day) else {
             unreachable!("a state is written only after a trade");
         };
-        let Self { pieces, ring, candles, expired, text, pen } = self;
-        text.clear();
-        log.push_position(write.partition, as_of, text);
-        let end = text.len();
-        if let Some(base) = base {
-            log.push_position(write.partition, base, text);
-        }
-        call.arg(&text[..end]).arg(&text[end..]);
-        call.arg(latest.price.get()).arg(latest.stamp.time).arg(latest.volume.get());
-        call.arg(latest.received_at);
+        let Self { text, pen, .. } = self;
+        let [price, timestamp, volume, received_at, stamp, of_day, candles] = FIELDS;
+        let mut command = Cmd::with_capacity(PRICE_WORDS, PRICE_BYTES);
+        command.arg("HSET").arg(keys::price(write.symbol));
+        command.arg(price).arg(latest.price.get()).arg(timestamp).arg(latest.stamp.time);
+        command.arg(volume).arg(latest.volume.get()).arg(received_at).arg(latest.received_at);
         text.clear();
         candle_text::push_stamp(latest.stamp, text);
-        call.arg(&**text);
+        command.arg(stamp).arg(&**text);
         text.clear();
         for (interval, name) in state.candles.iter().zip(intervals) {
             let Some((start, candle)) = interval.newest() else { continue };
@@ -83,48 +222,23 @@ impl SymbolText {
         // After the last of them: by default the day's, which is the same.
         let end = text.len();
         pen.push_started(day.start, &day.candle, text);
-        call.arg(&text[end..]).arg(&text[..end]);
-        pieces.clear();
-        ring.clear();
-        let is_anew = state.recent.take_changes(|slot, trades| {
-            pieces.push((slot * SLOT, ring.len()));
-            trades.for_each(|(sequence, trade)| slots::push(*sequence, trade, ring));
+        command.arg(of_day).arg(&text[end..]).arg(candles).arg(&text[..end]);
+        text.clear();
+        log.push_position(write.partition, as_of, text);
+        command.arg("position").arg(&**text);
+        command
+    }
+
+    /// What of an interval's candles changes beside the newest one.
+    fn interval(pen: &mut Pen, key: String, candles: &mut Candles) -> IntervalChanges {
+        let mut closed = Vec::new();
+        candles.take_closed(|start, candle| {
+            let mut text = String::new();
+            pen.push(candle, &mut text);
+            closed.push((start, text));
         });
-        // As nearly always: the shorter form. No candle has anything to tell, and what taking that
-        // would reset does no harm.
-        if let ([(at, _)], false, 0) = (&**pieces, is_anew, count) {
-            call.arg("").arg(*at).arg(&**ring);
-            return;
-        }
-        call.arg(u8::from(is_anew)).arg(pieces.len());
-        let ends = pieces.iter().skip(1).map(|(_, begin)| *begin).chain([ring.len()]);
-        for ((at, begin), end) in pieces.iter().zip(ends) {
-            call.arg(*at).arg(&ring[*begin..end]);
-        }
-        call.arg(count);
-        for interval in &mut state.candles {
-            let is_written = base.is_none() || interval.has_changes();
-            candles.clear();
-            expired.clear();
-            interval.take_closed(|start, candle| candles.push((start, *candle)));
-            let gone = interval.take_expired(|start| expired.push(start));
-            if !is_written {
-                continue;
-            }
-            call.arg(2 * candles.len()).arg(expired.len());
-            match gone {
-                Gone::Nothing => call.arg(""),
-                Gone::Before(start) => call.arg(start),
-                Gone::All => call.arg("*"),
-            };
-            for (start, candle) in &*candles {
-                text.clear();
-                pen.push(candle, text);
-                call.arg(start).arg(&**text);
-            }
-            for start in &*expired {
-                call.arg(start);
-            }
-        }
+        let mut expired = Vec::new();
+        let gone = candles.take_expired(|start| expired.push(start));
+        IntervalChanges { key, gone, candles: closed, expired }
     }
 }

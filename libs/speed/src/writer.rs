@@ -18,7 +18,7 @@ use crate::log::{self, Log};
 use crate::rebuild;
 use crate::stored_state::{self, Load};
 use crate::streams::{Stream, Streams};
-use crate::symbol_text::SymbolText;
+use crate::symbol_text::SymbolPen;
 use crate::tracked::Tracked;
 use crate::{Unavailable, keys, span};
 
@@ -66,7 +66,7 @@ pub struct Writer {
     is_watched: bool,
     /// False once a transaction was refused where the call was not.
     may_transact: bool,
-    text: SymbolText,
+    pen: SymbolPen,
 }
 
 impl std::fmt::Debug for Writer {
@@ -106,7 +106,7 @@ impl Writer {
             marks,
             places: HashMap::new(),
             claims,
-            text: SymbolText::default(),
+            pen: SymbolPen::default(),
         })
     }
 

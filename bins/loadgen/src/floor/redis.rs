@@ -5,7 +5,7 @@ use market::{CANDLES, Place, Price, Sequence, StateSpec, Trade, Volume, parse_ca
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline};
 use serde::Serialize;
-use speed::{SymbolWrite, Writer, WriterSettings};
+use speed::{Sent, SymbolWrite, Writer, WriterSettings};
 use wire::slots::SLOT;
 
 use crate::probe::unix_nanos;
@@ -63,7 +63,7 @@ fn spec() -> anyhow::Result<StateSpec> {
 }
 
 /// As the processor does: a trade of each symbol is folded into its state, and all states are
-/// written in one call.
+/// written at once, while the next ones are folded.
 async fn guarded(address: &str, names: &[String]) -> anyhow::Result<f64> {
     let settings =
         WriterSettings { topic: TOPIC.to_owned(), partitions: 1, state: spec()?, stream_trades: 1 };
@@ -74,6 +74,7 @@ async fn guarded(address: &str, names: &[String]) -> anyhow::Result<f64> {
     let mut offset = of.map(|of| of.offset).max();
     let (began, mut counted) = (Instant::now(), None);
     let mut written = 0_u64;
+    let mut sent: Option<Sent> = None;
     while began.elapsed() < WARM_UP + TIME {
         let next = offset.map_or(0, |offset| offset + 1);
         offset = Some(next);
@@ -86,15 +87,21 @@ async fn guarded(address: &str, names: &[String]) -> anyhow::Result<f64> {
                 SymbolWrite { symbol, partition: 0, tracked }
             })
             .collect();
-        let place = Place { offset: next, fingerprint: 1 };
-        writer.write(&mut writes, &[(0, place)]).await?;
-        if began.elapsed() >= WARM_UP {
-            counted.get_or_insert_with(Instant::now);
-            written += names.len() as u64;
+        writer.prepare(&mut writes);
+        if let Some(sent) = sent.take() {
+            writer.settle(sent).await?;
+            if began.elapsed() >= WARM_UP {
+                counted.get_or_insert_with(Instant::now);
+                written += names.len() as u64;
+            }
         }
+        let (packed, place) = (writer.pack(), Place { offset: next, fingerprint: 1 });
+        sent = Some(writer.send(&mut writes, packed, &[(0, place)]).await?);
     }
     let counted: Instant = counted.context("nothing was written")?;
-    Ok((written - names.len() as u64) as f64 / counted.elapsed().as_secs_f64())
+    let rate = (written - names.len() as u64) as f64 / counted.elapsed().as_secs_f64();
+    writer.settle(sent.context("nothing was sent")?).await?;
+    Ok(rate)
 }
 
 fn trade(number: i64) -> anyhow::Result<Trade> {
@@ -139,7 +146,7 @@ impl Copied {
     }
 }
 
-/// Symbols a second by pipelines of all of them, one after the other.
+/// Symbols a second by pipelines of all of them, each made while the one before is on its way.
 async fn rate(
     connection: &mut MultiplexedConnection,
     pipeline: impl Fn() -> Pipeline,
@@ -147,8 +154,11 @@ async fn rate(
     let mut written = 0;
     let mut began = Instant::now();
     let warm = began;
+    let mut next = pipeline();
     while began == warm || began.elapsed() < TIME {
-        pipeline().query_async::<()>(connection).await?;
+        let (answer, made) = tokio::join!(next.query_async::<()>(connection), async { pipeline() });
+        answer?;
+        next = made;
         written += SYMBOLS;
         if began == warm && warm.elapsed() >= WARM_UP {
             (began, written) = (Instant::now(), 0);

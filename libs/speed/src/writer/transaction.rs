@@ -10,18 +10,31 @@
 //! cannot do, a transaction does not stop at (both as
 //! <https://redis.io/docs/latest/develop/using-commands/transactions/> has it).
 
+use market::Gone;
 use redis::{Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value};
 
-use super::write::unexpected;
+use super::write::{Frame, unexpected};
 use crate::link::Link;
+use crate::log;
+use crate::streams::StreamText;
+use crate::symbol_text::{Changes, IntervalChanges, Others, SymbolText};
 
 #[derive(Debug)]
 pub(super) struct Transaction {
     pipeline: Pipeline,
     /// The log that is followed, as the first command asks.
     log: Vec<u8>,
-    /// Which of its commands write a symbol's price, all fields of which are there already.
-    prices: Vec<usize>,
+    symbols: Vec<Symbol>,
+}
+
+/// What a text has become.
+#[derive(Debug)]
+struct Symbol {
+    base: String,
+    /// `None` where it is the one command before the price's.
+    changes: Option<Box<Changes>>,
+    /// Which command writes the price, all fields of which are there already.
+    price: usize,
 }
 
 /// What has become of a transaction. But for the first, nothing of it was done.
@@ -36,25 +49,36 @@ pub(super) enum Outcome {
 }
 
 impl Transaction {
-    /// `None` where the call does what takes a function.
-    pub(super) fn of(call: &Cmd, presence: &str) -> Option<Self> {
-        let words: Vec<&[u8]> = call
-            .args_iter()
-            .map(|word| match word {
-                redis::Arg::Simple(word) => Some(word),
-                _ => None,
-            })
-            .collect::<Option<_>>()?;
-        let keys = 3 + number(words.get(2)?)?;
-        let mut call = Words { keys: words.get(3..keys)?.iter(), args: words.get(keys..)?.iter() };
-        let mut commands = Commands { pipeline: Pipeline::new(), count: 0, prices: Vec::new() };
-        commands.pipeline.cmd("MULTI");
-        let log = commands.batch(&mut call)?.to_vec();
-        let Commands { mut pipeline, prices, .. } = commands;
-        pipeline.cmd("EXEC");
-        pipeline.cmd("WATCH").arg(presence);
-        pipeline.cmd("EXISTS").arg(presence);
-        Some(Self { pipeline, log, prices })
+    /// All of the texts may be in a transaction, and it is known where the streams end.
+    pub(super) fn new(frame: &Frame, texts: Vec<SymbolText>) -> Self {
+        let mut transaction = Self {
+            pipeline: Pipeline::with_capacity(2 * texts.len() + 16),
+            log: frame.log.clone().into_bytes(),
+            symbols: Vec::with_capacity(texts.len()),
+        };
+        transaction.add(&["MULTI"]);
+        transaction.add(&["HGET", &frame.log_key, "id"]);
+        texts.into_iter().for_each(|text| transaction.symbol(text));
+        frame.streams.iter().for_each(|stream| transaction.stream(&frame.log, stream));
+        transaction.places(frame);
+        transaction.add(&["EXEC"]);
+        transaction.add(&["WATCH", &frame.presence]);
+        transaction.add(&["EXISTS", &frame.presence]);
+        transaction
+    }
+
+    /// What it was made of, where it did nothing.
+    pub(super) fn texts(&self) -> Vec<SymbolText> {
+        let commands: Vec<&Cmd> = self.pipeline.cmd_iter().collect();
+        let text = |symbol: &Symbol| SymbolText {
+            base: symbol.base.clone(),
+            others: match &symbol.changes {
+                Some(changes) => Others::Changes(changes.clone()),
+                None => Others::Piece(commands[symbol.price - 1].clone()),
+            },
+            price: commands[symbol.price].clone(),
+        };
+        self.symbols.iter().map(text).collect()
     }
 
     pub(super) async fn run(&self, link: &Link) -> RedisResult<Outcome> {
@@ -80,182 +104,78 @@ impl Transaction {
             }
             _ => return Err(unexpected("Redis has lost what it held")),
         }
-        let is_as_known = |command: &usize| replies.get(*command) == Some(&Value::Int(0));
-        if !self.prices.iter().all(is_as_known) {
+        // Its replies are of the commands after the first.
+        let is_as_known = |of: &Symbol| replies.get(of.price - 1) == Some(&Value::Int(0));
+        if !self.symbols.iter().all(is_as_known) {
             return Err(unexpected("Redis has lost what it held"));
         }
         Ok(Outcome::Done { is_watched: is_there })
     }
-}
 
-/// The keys and the arguments of a call, in their order.
-struct Words<'a> {
-    keys: std::slice::Iter<'a, &'a [u8]>,
-    args: std::slice::Iter<'a, &'a [u8]>,
-}
-
-impl<'a> Words<'a> {
-    fn key(&mut self) -> Option<&'a [u8]> {
-        self.keys.next().copied()
-    }
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.args.next().copied()
-    }
-
-    fn number(&mut self) -> Option<usize> {
-        number(self.args.next()?)
-    }
-
-    fn take(&mut self, count: usize) -> Option<&'a [&'a [u8]]> {
-        let (taken, rest) = self.args.as_slice().split_at_checked(count)?;
-        self.args = rest.iter();
-        Some(taken)
-    }
-}
-
-fn number(word: &&[u8]) -> Option<usize> {
-    std::str::from_utf8(word).ok()?.parse().ok()
-}
-
-/// As the function of the same name in gostocks.lua, for a writer whose claims hold.
-struct Commands {
-    pipeline: Pipeline,
-    count: usize,
-    prices: Vec<usize>,
-}
-
-impl Commands {
-    fn add(&mut self, words: &[&[u8]]) {
-        self.add_with(words, &[]);
-    }
-
-    fn add_with(&mut self, words: &[&[u8]], more: &[&[u8]]) {
-        let bytes = words.iter().chain(more).map(|word| word.len()).sum();
-        let mut command = Cmd::with_capacity(words.len() + more.len(), bytes);
-        words.iter().chain(more).for_each(|word| {
-            command.arg(word);
-        });
+    fn add(&mut self, words: &[&str]) {
+        let mut command = Cmd::with_capacity(words.len(), words.iter().map(|it| it.len()).sum());
+        command.arg(words);
         self.pipeline.add_command(command);
-        self.count += 1;
     }
 
-    /// Returns the log.
-    fn batch<'a>(&mut self, call: &mut Words<'a>) -> Option<&'a [u8]> {
-        let (log_key, _presence) = (call.key()?, call.key()?);
-        let (log, partitions) = (call.next()?, call.number()?);
-        self.add(&[b"HGET", log_key, b"id"]);
-        let (symbols, streams, is_claimed) = (call.number()?, call.number()?, call.next()?);
-        if is_claimed != b"1" {
-            return None;
-        }
-        let mut places = Vec::new();
-        for _ in 0..partitions {
-            let [partition, told, now, _claim, is_new] = call.take(5)? else { return None };
-            if !is_new.is_empty() {
-                return None;
+    // Each as the function does it for a writer whose claims hold (gostocks.lua).
+
+    fn symbol(&mut self, SymbolText { base, others, price }: SymbolText) {
+        let changes = match others {
+            Others::Piece(piece) => {
+                self.pipeline.add_command(piece);
+                None
             }
-            // Both of fixed width.
-            if now > told {
-                places.push([b"partition.", *partition].concat());
-                places.push(now.to_vec());
+            Others::Changes(changes) => {
+                self.changes(&changes);
+                Some(changes)
             }
-        }
-        (0..symbols).try_for_each(|_| self.symbol(call))?;
-        (0..streams).try_for_each(|_| self.stream(log, call))?;
-        if !places.is_empty() {
-            let places: Vec<&[u8]> = places.iter().map(Vec::as_slice).collect();
-            self.add_with(&[b"HSET", log_key], &places);
-        }
-        Some(log)
+        };
+        self.symbols.push(Symbol { base, changes, price: self.pipeline.len() });
+        self.pipeline.add_command(price);
     }
 
-    fn symbol(&mut self, call: &mut Words<'_>) -> Option<()> {
-        let (price, ring) = (call.key()?, call.key()?);
-        let [position, base, fields @ ..] = call.take(9)? else { return None };
-        if base.is_empty() {
-            return None;
+    fn changes(&mut self, Changes { recent, is_anew, pieces, intervals }: &Changes) {
+        if *is_anew {
+            self.add(&["DEL", recent]);
         }
-        match call.next()? {
-            b"" => self.piece(ring, call)?,
-            forgets => self.changes(ring, forgets == b"1", call)?,
+        for (at, piece) in pieces {
+            self.pipeline.cmd("SETRANGE").arg(recent).arg(*at).arg(&**piece);
         }
-        let [last, time, volume, received_at, stamp, day, candles] = fields else { return None };
-        self.prices.push(self.count);
-        self.add(&[
-            b"HSET",
-            price,
-            b"price",
-            last,
-            b"timestamp",
-            time,
-            b"volume",
-            volume,
-            b"received_at",
-            received_at,
-            b"price_position",
-            stamp,
-            b"day",
-            day,
-            b"candles",
-            candles,
-            b"position",
-            position,
-        ]);
-        Some(())
-    }
-
-    fn piece(&mut self, ring: &[u8], call: &mut Words<'_>) -> Option<()> {
-        let [at, piece] = call.take(2)? else { return None };
-        self.add(&[b"SETRANGE", ring, at, piece]);
-        Some(())
-    }
-
-    fn changes(&mut self, ring: &[u8], forgets: bool, call: &mut Words<'_>) -> Option<()> {
-        if forgets {
-            self.add(&[b"DEL", ring]);
-        }
-        let pieces = call.number()?;
-        (0..pieces).try_for_each(|_| self.piece(ring, call))?;
-        for _ in 0..call.number()? {
-            let key = call.key()?;
-            let (words, expired, gone) = (call.number()?, call.number()?, call.next()?);
-            match gone {
-                b"" => {}
-                b"*" => self.add(&[b"UNLINK", key]),
-                // To find which those are takes a function.
-                _ => return None,
+        for IntervalChanges { key, gone, candles, expired } in intervals {
+            if *gone == Gone::All {
+                self.add(&["UNLINK", key]);
             }
-            let (candles, expired) = (call.take(words)?, call.take(expired)?);
             if !candles.is_empty() {
-                self.add_with(&[b"HSET", key], candles);
+                self.pipeline.cmd("HSET").arg(key).arg(candles);
             }
             if !expired.is_empty() {
-                self.add_with(&[b"HDEL", key], expired);
+                self.pipeline.cmd("HDEL").arg(key).arg(expired);
             }
         }
-        Some(())
     }
 
-    fn stream(&mut self, log: &[u8], call: &mut Words<'_>) -> Option<()> {
-        let (stream, end) = (call.key()?, call.key()?);
-        let (known, length, minimum) = (call.next()?, call.next()?, call.next()?);
-        if known.is_empty() {
-            return None;
-        }
+    fn stream(&mut self, log: &str, stream: &StreamText) {
+        let StreamText { keys: [key, end], known, retain, minimum, entries } = stream;
         let mut after = known;
-        for _ in 0..call.number()? {
-            let [_first, last, id, trades, bytes] = call.take(5)? else { return None };
-            self.add(&[
-                b"XADD", stream, b"MAXLEN", b"~", length, id, b"log", log, b"after", after,
-                b"trades", trades, b"batch", bytes,
-            ]);
-            after = last;
+        for entry in entries {
+            let command = self.pipeline.cmd("XADD").arg(key).arg("MAXLEN").arg("~").arg(retain);
+            command.arg(&entry.id).arg("log").arg(log).arg("after").arg(after);
+            command.arg("trades").arg(entry.trades).arg("batch").arg(&**entry.bytes);
+            after = &entry.last;
         }
-        self.add(&[b"HSET", end, b"log", log, b"last", after]);
+        self.add(&["HSET", end, "log", log, "last", after]);
         if !minimum.is_empty() {
-            self.add(&[b"XTRIM", stream, b"MINID", minimum]);
+            self.add(&["XTRIM", key, "MINID", minimum]);
         }
-        Some(())
+    }
+
+    fn places(&mut self, frame: &Frame) {
+        let told = frame.partitions.iter().filter(|it| it.now > it.told);
+        let told: Vec<_> =
+            told.map(|it| (log::place_field(it.partition), it.now.as_str())).collect();
+        if !told.is_empty() {
+            self.pipeline.cmd("HSET").arg(&frame.log_key).arg(told);
+        }
     }
 }

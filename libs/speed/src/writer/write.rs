@@ -1,10 +1,11 @@
 //! A batch on its way to Redis.
 //!
 //! ```text
-//!  append, append, … ──pack──▶ Packed ──send──▶ Sent ──settle──▶ Written
+//!  append, append, … ──pack──▶ Packed ──┐
+//!  states ──────────prepare──▶ states ──┴─send──▶ Sent ──settle──▶ Written
 //! ```
-//! While one batch is sent the next may be packed, but not sent: each says what Redis has by the
-//! one before.
+//! While one batch is sent the next may be packed and prepared, but not sent: each says what Redis
+//! has by the one before.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -19,8 +20,8 @@ use tracing::Instrument;
 use super::Writer;
 use super::transaction::{Outcome, Transaction};
 use crate::link::Link;
-use crate::streams::Append;
-use crate::symbol_text::SymbolText;
+use crate::streams::{Append, StreamText};
+use crate::symbol_text::{SymbolText, push_words};
 use crate::tracked::Tracked;
 use crate::{keys, log, span};
 
@@ -29,8 +30,6 @@ const SYMBOLS_A_CALL: usize = 500;
 /// Of a call, keys included; about so many.
 const ARGS_A_SYMBOL: usize = 16;
 const BYTES_A_SYMBOL: usize = 1_536;
-const ARGS_AN_ENTRY: usize = 5;
-const BYTES_AN_ENTRY: usize = 128;
 
 /// One symbol's state as of its last trade, to be written.
 #[derive(Debug)]
@@ -83,11 +82,55 @@ type Answer = (Vec<usize>, Vec<(usize, String)>, Vec<usize>, bool);
 /// Whose symbols a batch has, and those whose places it tells.
 type Partitions = BTreeMap<i32, Option<Place>>;
 
-/// What calls of a batch have in common.
-struct Batch<'a> {
-    partitions: &'a Partitions,
+/// What a call has beside its symbols.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) log_key: String,
+    /// The log's id.
+    pub(super) log: String,
+    /// The writer's.
+    pub(super) presence: String,
+    pub(super) partitions: Vec<PartitionText>,
+    pub(super) streams: Vec<StreamText>,
     /// Every symbol was loaded or written under the claims, which stand.
     is_claimed: bool,
+}
+
+/// What a call says of a partition.
+#[derive(Debug)]
+pub(super) struct PartitionText {
+    pub(super) partition: i32,
+    /// The places that were told before and that are told now, or empty. Both of fixed width.
+    pub(super) told: String,
+    pub(super) now: String,
+    claim: String,
+    is_new: bool,
+}
+
+impl Frame {
+    fn call(&self, texts: &[SymbolText]) -> Cmd {
+        let streams: usize = self.streams.iter().map(StreamText::bytes).sum();
+        let mut call = Cmd::with_capacity(
+            texts.len() * ARGS_A_SYMBOL + 64,
+            texts.len() * BYTES_A_SYMBOL + streams + 1_024,
+        );
+        let symbols: usize = texts.iter().map(|text| text.keys().count()).sum();
+        let keys = 2 + symbols + 2 * self.streams.len();
+        call.arg("FCALL").arg("gostocks_write_7").arg(keys);
+        call.arg(&self.log_key).arg(&self.presence);
+        push_words(texts.iter().flat_map(SymbolText::keys), &mut call);
+        for stream in &self.streams {
+            call.arg(&stream.keys);
+        }
+        call.arg(&self.log).arg(self.partitions.len());
+        call.arg(texts.len()).arg(self.streams.len()).arg(if self.is_claimed { "1" } else { "" });
+        for PartitionText { partition, told, now, claim, is_new } in &self.partitions {
+            call.arg(partition).arg(told).arg(now).arg(claim).arg(if *is_new { "1" } else { "" });
+        }
+        texts.iter().for_each(|text| text.arguments(&mut call));
+        self.streams.iter().for_each(|stream| stream.arguments(&mut call));
+        call
+    }
 }
 
 /// What became of a batch.
@@ -127,7 +170,7 @@ impl Sent {
 }
 
 impl Writer {
-    /// Writes a batch with what was appended: `pack`, `send` and `settle` in one.
+    /// Writes a batch with what was appended: `pack`, `prepare`, `send` and `settle` in one.
     ///
     /// Errors: as of `settle`.
     pub async fn write(
@@ -145,6 +188,15 @@ impl Writer {
         Packed(self.streams.pack())
     }
 
+    /// Puts the states into the form in which `send` takes them, which does it with those that are
+    /// not. Until then nothing is counted in them.
+    pub fn prepare(&mut self, writes: &mut [SymbolWrite<'_>]) {
+        for write in writes.iter_mut().filter(|write| write.tracked.text.is_none()) {
+            let text = self.pen.text(&self.log.id, &self.state, &self.intervals, write);
+            write.tracked.text = Some(Box::new(text));
+        }
+    }
+
     /// Sends a batch in one pipeline, what was appended with it, and that its partitions were
     /// followed up to `places`. In this order: symbols, streams, places; so a trade that is in a
     /// stream is in its symbol, and what is before a place is everywhere.
@@ -159,10 +211,12 @@ impl Writer {
         places: &[(i32, Place)],
     ) -> anyhow::Result<Sent> {
         let Packed(appends) = packed;
+        self.prepare(writes);
         let way = match &self.link {
             Link::Single(_) => self.call_single(writes, appends, places),
             Link::Cluster(_) => {
-                let written = self.write_cluster(writes, appends, places).await;
+                let texts = writes.iter_mut().filter_map(|write| write.tracked.take_text(None));
+                let written = self.write_cluster(texts.collect(), appends, places).await;
                 Way::Done(written.map_err(|error| self.unavailable(&error))?)
             }
         };
@@ -195,30 +249,38 @@ impl Writer {
             let standing = self.claims.standing(write.partition);
             standing.is_some() && write.tracked.claim == standing
         });
-        let batch = Batch { partitions: &partitions, is_claimed };
-        let is_undisputed = self.is_undisputed(&batch, &appends);
+        let is_undisputed = self.is_undisputed(is_claimed, &partitions, &appends);
         let last = (writes.len().saturating_sub(1)) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
-        let (first, writes) = writes.split_at_mut(last);
-        let calls =
-            first.chunks_mut(SYMBOLS_A_CALL).map(|some| self.call(&batch, some, &mut [], false));
+        let (first, last) = writes.split_at_mut(last);
+        let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| {
+            let frame = self.frame(&partitions, is_claimed, &mut [], false);
+            frame.call(&self.take_texts(some))
+        });
         let calls: Vec<Cmd> = calls.collect();
-        let last = self.call(&batch, writes, &mut appends, true);
-        let may_transact = is_undisputed && calls.is_empty();
-        let transaction = may_transact.then(|| Transaction::of(&last, &self.presence)).flatten();
-        let (link, presence) = (self.link.clone(), self.presence.clone());
+        let frame = self.frame(&partitions, is_claimed, &mut appends, true);
+        let texts = self.take_texts(last);
+        let may_transact =
+            is_undisputed && calls.is_empty() && texts.iter().all(SymbolText::may_transact);
+        let link = self.link.clone();
         let calling = async move {
-            let outcome = match transaction {
-                Some(transaction) => transaction.run(&link).instrument(span::of("EXEC")).await?,
-                None => Outcome::Overtaken,
+            let mut is_refused = false;
+            let texts = if may_transact {
+                let transaction = Transaction::new(&frame, texts);
+                match transaction.run(&link).instrument(span::of("EXEC")).await? {
+                    Outcome::Done { is_watched } => {
+                        let (answers, at) = (Vec::new(), Instant::now());
+                        return Ok(Exchange { answers, at, is_watched, is_refused });
+                    }
+                    Outcome::Overtaken => {}
+                    // Why, it says of the call.
+                    Outcome::Refused => is_refused = true,
+                }
+                transaction.texts()
+            } else {
+                texts
             };
-            if let Outcome::Done { is_watched } = outcome {
-                let (answers, at) = (Vec::new(), Instant::now());
-                return Ok(Exchange { answers, at, is_watched, is_refused: false });
-            }
-            // Where Redis would not take that, it says of the call why.
-            let is_refused = matches!(outcome, Outcome::Refused);
-            let called = call_all(&link, calls, last, &presence).instrument(span::of("FCALL"));
-            Ok(Exchange { is_refused, ..called.await? })
+            let called = call_all(&link, calls, frame.call(&texts), &frame.presence);
+            Ok(Exchange { is_refused, ..called.instrument(span::of("FCALL")).await? })
         };
         let (places, answered) = (places.to_vec(), maybe_done(tokio::spawn(calling)));
         Way::Called { appends, places, partitions, answered }
@@ -226,7 +288,7 @@ impl Writer {
 
     /// Whether what is stored is what this writer has stored, or has loaded, and will be until its
     /// presence goes.
-    fn is_undisputed(&self, batch: &Batch<'_>, appends: &[Append]) -> bool {
+    fn is_undisputed(&self, is_claimed: bool, partitions: &Partitions, appends: &[Append]) -> bool {
         let stands = |partition: &i32| self.claims.standing(*partition).is_some();
         let is_under = |append: &Append| {
             let claim = self.claims.standing(append.partition);
@@ -234,8 +296,8 @@ impl Writer {
         };
         self.may_transact
             && self.is_watched
-            && batch.is_claimed
-            && batch.partitions.keys().all(stands)
+            && is_claimed
+            && partitions.keys().all(stands)
             && appends.iter().all(is_under)
     }
 
@@ -294,8 +356,7 @@ impl Writer {
             again.retain(|append| !append.is_empty());
             // It has no symbol, and with no partition but those of its places it says enough.
             let partitions = self::partitions(&[], &written.places);
-            let batch = Batch { partitions: &partitions, is_claimed: false };
-            let call = self.call(&batch, &mut [], &mut again, true);
+            let call = self.frame(&partitions, false, &mut again, true).call(&[]);
             let answers = call_all(&self.link, Vec::new(), call, &self.presence);
             let Exchange { mut answers, is_watched, .. } =
                 answers.instrument(span::of("FCALL")).await?;
@@ -314,53 +375,43 @@ impl Writer {
         }
     }
 
-    /// A call of the function. The last one of a batch tells its places.
-    fn call(
+    /// Of a call of the function. The last one of a batch tells its places.
+    fn frame(
         &mut self,
-        batch: &Batch<'_>,
-        writes: &mut [SymbolWrite<'_>],
+        partitions: &Partitions,
+        is_claimed: bool,
         appends: &mut [Append],
         is_last: bool,
-    ) -> Cmd {
-        let entries: usize = appends.iter().map(|append| append.entries() as usize).sum();
-        let bytes: usize = appends.iter().map(Append::bytes).sum();
-        let mut call = Cmd::with_capacity(
-            writes.len() * ARGS_A_SYMBOL + entries * ARGS_AN_ENTRY,
-            writes.len() * BYTES_A_SYMBOL + entries * BYTES_AN_ENTRY + bytes,
-        );
-        let symbols: usize = writes.iter().map(SymbolText::key_count).sum();
-        let keys = 2 + symbols + 2 * appends.len();
-        call.arg("FCALL").arg("gostocks_write_7").arg(keys);
-        call.arg(keys::log(&self.log.topic)).arg(&self.presence);
-        for write in writes.iter() {
-            SymbolText::keys(&self.state, write, &mut call);
-        }
-        for append in &*appends {
-            call.arg(&self.streams.keys(append.partition));
-        }
-        call.arg(self.log.id.as_str()).arg(batch.partitions.len());
-        call.arg(writes.len()).arg(appends.len()).arg(if batch.is_claimed { "1" } else { "" });
-        for (partition, place) in batch.partitions {
-            self.partition_arguments(*partition, place.filter(|_| is_last), &mut call);
-        }
-        for write in writes {
-            self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
-            write.tracked.written_under(self.claims.of(write.partition));
-        }
-        for append in appends {
-            self.streams.arguments(append, &mut call);
+    ) -> Frame {
+        let partitions = partitions.iter().map(|(partition, place)| {
+            let told = self.places.get(partition).copied().map(log::encode_place);
+            let now = place.filter(|_| is_last).map(log::encode_place);
+            // The first call that names a partition which is not claimed makes the claim.
+            let (claim, is_new) = self.claims.make(*partition);
+            let claim = self.claims.text(claim);
+            let (told, now) = (told.unwrap_or_default(), now.unwrap_or_default());
+            PartitionText { partition: *partition, told, now, claim, is_new }
+        });
+        let partitions = partitions.collect();
+        let streams = appends.iter_mut().map(|append| {
             append.claim = self.claims.of(append.partition);
+            self.streams.text(append)
+        });
+        Frame {
+            log_key: keys::log(&self.log.topic),
+            log: self.log.id.as_str().to_owned(),
+            presence: self.presence.clone(),
+            partitions,
+            streams: streams.collect(),
+            is_claimed,
         }
-        call
     }
 
-    /// The first call that names a partition which is not claimed makes the claim.
-    fn partition_arguments(&mut self, partition: i32, place: Option<Place>, call: &mut Cmd) {
-        let told = self.places.get(&partition).copied().map(log::encode_place);
-        let (claim, is_new) = self.claims.make(partition);
-        call.arg(partition).arg(told.unwrap_or_default());
-        call.arg(place.map(log::encode_place).unwrap_or_default());
-        call.arg(self.claims.text(claim)).arg(if is_new { "1" } else { "" });
+    /// They are in a call, under the claims that it makes.
+    fn take_texts(&self, writes: &mut [SymbolWrite<'_>]) -> Vec<SymbolText> {
+        let of =
+            |write: &mut SymbolWrite<'_>| write.tracked.take_text(self.claims.of(write.partition));
+        writes.iter_mut().filter_map(of).collect()
     }
 
     fn place_arguments(&self, places: &[(i32, Place)], call: &mut Cmd) {
@@ -378,29 +429,28 @@ impl Writer {
 
     async fn write_cluster(
         &mut self,
-        writes: &mut [SymbolWrite<'_>],
+        texts: Vec<SymbolText>,
         mut appends: Vec<Append>,
         places: &[(i32, Place)],
     ) -> RedisResult<Written> {
         let mut written = Written::at(Instant::now(), places.to_vec());
-        let mut calls = Vec::with_capacity(writes.len());
-        for write in writes.iter_mut() {
+        let calls = texts.iter().map(|text| {
             let mut call = Cmd::with_capacity(ARGS_A_SYMBOL, BYTES_A_SYMBOL);
-            call.arg("FCALL").arg("gostocks_symbol_7").arg(SymbolText::key_count(write));
-            SymbolText::keys(&self.state, write, &mut call);
-            self.text.arguments(&self.log.id, &self.intervals, write, &mut call);
-            write.tracked.written_under(None);
-            calls.push(call);
-        }
-        let accepted = self.link.all::<bool>(calls).instrument(span::of("FCALL")).await?;
+            call.arg("FCALL").arg("gostocks_symbol_7").arg(text.keys().count());
+            push_words(text.keys(), &mut call);
+            text.arguments(&mut call);
+            call
+        });
+        let accepted = self.link.all::<bool>(calls.collect()).instrument(span::of("FCALL")).await?;
         let refused = accepted.iter().enumerate().filter(|(_, accepted)| !**accepted);
         written.refused.extend(refused.map(|(index, _)| index));
         while !appends.is_empty() {
             let calls = appends.iter().map(|append| {
-                let mut call = Cmd::with_capacity(16, append.bytes());
+                let stream = self.streams.text(append);
+                let mut call = Cmd::with_capacity(16, stream.bytes());
                 call.arg("FCALL").arg("gostocks_stream_7").arg(2);
-                call.arg(&self.streams.keys(append.partition)).arg(self.log.id.as_str());
-                self.streams.arguments(append, &mut call);
+                call.arg(&stream.keys).arg(self.log.id.as_str());
+                stream.arguments(&mut call);
                 call
             });
             let calls = self.link.all(calls.collect());
