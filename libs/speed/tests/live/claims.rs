@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
-use speed::Sent;
+use speed::{Packed, Sent};
 
 use super::*;
 
@@ -46,44 +46,90 @@ impl One {
     /// The next so many records, in one batch.
     async fn write(&mut self, records: i64) {
         let (sent, written) = self.send(records).await;
-        let done = self.writer.settle(sent).await.expect("written");
-        self.refused += done.refused.len();
-        done.refused.iter().for_each(|index| self.states[written[*index]] = None);
+        self.settle(sent, &written).await;
+    }
+
+    /// Two batches, the second of which is prepared while the first is on its way.
+    async fn write_ahead(&mut self, first: i64, second: i64) {
+        let (sent, written) = self.send(first).await;
+        let from = self.next;
+        let mut changed = vec![false; MANY];
+        self.read(second, &mut changed).await;
+        let (writer, mut writes, _) = self.writes(&changed);
+        let packed = writer.pack();
+        writer.prepare(&mut writes);
+        for number in self.settle(sent, &written).await {
+            changed[number] = false;
+        }
+        // Those that were refused.
+        self.fold(from, &mut changed).await;
+        let (sent, written) = self.send_packed(packed, &changed).await;
+        self.settle(sent, &written).await;
     }
 
     /// Also which symbols were sent, in their order.
     async fn send(&mut self, records: i64) -> (Sent, Vec<usize>) {
-        let last = self.next + records - 1;
-        let mut numbers: Vec<usize> = (self.next..=last).map(symbol_of).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let missing: Vec<usize> =
-            numbers.iter().copied().filter(|number| self.states[*number].is_none()).collect();
+        let mut changed = vec![false; MANY];
+        self.read(records, &mut changed).await;
+        let packed = self.writer.pack();
+        self.send_packed(packed, &changed).await
+    }
+
+    async fn read(&mut self, records: i64, changed: &mut [bool]) {
+        let from = self.next;
+        self.next += records;
+        self.fold(from, changed).await;
+        self.writer.begin_streams([0]).await.expect("known");
+        for offset in from..self.next {
+            let (number, (sequence, trade)) = (symbol_of(offset), record(offset));
+            self.writer.append(0, number as u32, &self.names[number], sequence, &trade);
+        }
+    }
+
+    /// Counts the records from there on, where they are not counted yet.
+    async fn fold(&mut self, from: i64, changed: &mut [bool]) {
+        let mut missing: Vec<usize> = (from..self.next).map(symbol_of).collect();
+        missing.retain(|number| self.states[*number].is_none());
+        missing.sort_unstable();
+        missing.dedup();
         let symbols: Vec<&str> = missing.iter().map(|number| &*self.names[*number]).collect();
         let loaded = self.writer.load(&symbols, false).await.expect("loaded");
         for (number, tracked) in missing.into_iter().zip(loaded) {
             self.states[number] = Some(tracked);
         }
-        self.writer.begin_streams([0]).await.expect("known");
-        let mut is_changed = vec![false; MANY];
-        for offset in self.next..=last {
+        for offset in from..self.next {
             let (number, (sequence, trade)) = (symbol_of(offset), record(offset));
             let tracked = self.states[number].as_mut().expect("loaded");
-            is_changed[number] |= tracked.state.apply(&trade, sequence);
-            self.writer.append(0, number as u32, &self.names[number], sequence, &trade);
+            changed[number] |= tracked.state.apply(&trade, sequence);
         }
-        let changed = |(number, _): &(usize, &mut Option<Tracked>)| is_changed[*number];
-        let (mut written, mut writes) = (Vec::new(), Vec::new());
-        for (number, tracked) in self.states.iter_mut().enumerate().filter(changed) {
-            let tracked = tracked.as_mut().expect("loaded");
-            written.push(number);
-            writes.push(SymbolWrite { symbol: &self.names[number], partition: 0, tracked });
-        }
-        let place = Place { offset: last, fingerprint: 7 };
-        let packed = self.writer.pack();
-        let sent = self.writer.send(&mut writes, packed, &[(0, place)]).await.expect("sent");
-        self.next = last + 1;
-        (sent, written)
+    }
+
+    fn writes(&mut self, changed: &[bool]) -> (&mut Writer, Vec<SymbolWrite<'_>>, Vec<usize>) {
+        let Self { writer, states, names, .. } = self;
+        let states = states.iter_mut().enumerate().filter(|(number, _)| changed[*number]);
+        let (writes, numbers) = states
+            .map(|(number, tracked)| {
+                let tracked = tracked.as_mut().expect("loaded");
+                (SymbolWrite { symbol: &names[number], partition: 0, tracked }, number)
+            })
+            .unzip();
+        (writer, writes, numbers)
+    }
+
+    async fn send_packed(&mut self, packed: Packed, changed: &[bool]) -> (Sent, Vec<usize>) {
+        let place = Place { offset: self.next - 1, fingerprint: 7 };
+        let (writer, mut writes, numbers) = self.writes(changed);
+        let sent = writer.send(&mut writes, packed, &[(0, place)]).await.expect("sent");
+        (sent, numbers)
+    }
+
+    /// Returns what was refused.
+    async fn settle(&mut self, sent: Sent, written: &[usize]) -> Vec<usize> {
+        let done = self.writer.settle(sent).await.expect("written");
+        self.refused += done.refused.len();
+        let refused: Vec<usize> = done.refused.iter().map(|index| written[*index]).collect();
+        refused.iter().for_each(|number| self.states[*number] = None);
+        refused
     }
 }
 
@@ -149,6 +195,23 @@ fn what_is_stored_is_read_back_only_where_somebody_else_may_have_written() {
         let before = reads(&mut person);
         one.write(2_000).await;
         assert_eq!(reads(&mut person), before, "it has the partition to itself again");
+        check(redis.address()).await;
+    });
+}
+
+#[test]
+fn what_is_prepared_before_another_writer_is_seen_is_prepared_anew() {
+    let redis = testkit::redis();
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut one = One::begin(redis.address()).await;
+        one.write(500).await;
+        one.write(500).await;
+        let mut two = One::begin(redis.address()).await;
+        two.write(400).await;
+        assert_eq!((one.refused, two.refused), (0, 0));
+        one.write_ahead(300, 300).await;
+        assert!(one.refused > 100, "two was ahead of the first batch");
         check(redis.address()).await;
     });
 }
@@ -256,6 +319,8 @@ enum Step {
     Writes(usize, i64),
     /// Both write at once.
     Both(i64, i64),
+    /// The same, and the first goes on with so many more before it has an answer.
+    Ahead(i64, i64, i64),
     /// One of the two is killed; another begins in its place.
     Dies(usize),
     /// The same, just after it has sent so many records.
@@ -267,6 +332,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..2_usize, 1..60_i64).prop_map(|(of, records)| Step::Writes(of, records)),
         2 => (0..2_usize, 700..1_500_i64).prop_map(|(of, records)| Step::Writes(of, records)),
         3 => (1..1_500_i64, 1..1_500_i64).prop_map(|(one, two)| Step::Both(one, two)),
+        3 => (1..800_i64, 1..1_500_i64, 1..800_i64)
+            .prop_map(|(one, two, more)| Step::Ahead(one, two, more)),
         1 => (0..2_usize).prop_map(Step::Dies),
         2 => (0..2_usize, 1..1_500_i64).prop_map(|(of, records)| Step::DiesInFlight(of, records)),
     ]
@@ -295,6 +362,11 @@ proptest! {
                         let (mut one, mut two) = (writers.pop_front().expect("one"), writers.pop_front().expect("two"));
                         tokio::join!(one.write(first), two.write(second));
                         writers.extend([one, two]);
+                    }
+                    Step::Ahead(first, other, second) => {
+                        let (mut one, mut two) = (writers.pop_front().expect("one"), writers.pop_front().expect("two"));
+                        tokio::join!(one.write_ahead(first, second), two.write(other));
+                        writers.extend([two, one]);
                     }
                     Step::Dies(of) => {
                         reached = reached.max(writers[of].next);
