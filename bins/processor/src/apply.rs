@@ -107,7 +107,8 @@ impl Applier {
         self.fold(batch);
         self.append(writer, batch).await?;
         let packed = writer.pack();
-        writer.prepare(&mut self.writes().1);
+        let (_, mut writes) = self.writes();
+        writer.prepare(&mut writes);
         if self.is_under_way() {
             before = self.settle(writer).await?;
             // Of what was refused.

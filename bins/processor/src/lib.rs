@@ -1,10 +1,11 @@
 //! The log to Redis: `market_ticks` in, the state of every symbol out.
 //!
 //! ```text
-//!  broker ──▶ follow: batches ──▶ apply: load, fold, send ──▶ Redis
-//!                                    one pipeline a batch
+//!  broker ──▶ follow: batches ──▶ apply: load, fold, prepare, send ──▶ Redis
+//!                                          one pipeline a batch
 //! ```
-//! While Redis works on one batch a large next one is folded, and sent once the first has its answer.
+//! While Redis works on one batch a large next one is folded and prepared, and sent once the first has
+//! its answer.
 //!
 //! Invariant: an offset is noted for commit only after what it stands for is in Redis (or on the
 //! dead-letter topic). Everything else may be lost at any moment.

@@ -230,9 +230,7 @@ impl Streams {
     /// Whether its stream ends where it is known to end, as long as this claim holds.
     pub(crate) fn is_under(&self, append: &Append, claim: Claim) -> bool {
         let stream = self.partitions.get(&append.partition);
-        stream.is_some_and(|stream| {
-            stream.life == append.life && stream.claim == Some(claim) && stream.end.is_some()
-        })
+        stream.is_some_and(|stream| stream.life == append.life && stream.claim == Some(claim))
     }
 
     /// Whether the stream that it was packed for was forgotten since.

@@ -19,7 +19,8 @@ use crate::{candle_text, keys};
 const PRICE_WORDS: usize = 18;
 const PRICE_BYTES: usize = 1_152;
 
-/// The fields of a price but the position, which goes last.
+/// The fields of a price but the position, which goes last: in the order in which the function
+/// expects their values.
 const FIELDS: [&str; 7] =
     ["price", "timestamp", "volume", "received_at", "price_position", "day", "candles"];
 
@@ -39,14 +40,14 @@ pub(crate) struct SymbolText {
     /// The position that Redis is known to have; empty for none.
     pub(crate) base: String,
     pub(crate) others: Others,
-    /// HSET of the price's fields.
+    /// `HSET key field value … position place`.
     pub(crate) price: Cmd,
 }
 
 /// What is to be written beside the price.
 #[derive(Clone, Debug)]
 pub(crate) enum Others {
-    /// As nearly always: SETRANGE of one piece of the ring of recent trades.
+    /// As nearly always, of one piece of the ring of recent trades: `SETRANGE key at piece`.
     Piece(Cmd),
     Changes(Box<Changes>),
 }
@@ -73,8 +74,8 @@ pub(crate) struct IntervalChanges {
     pub(crate) expired: Vec<i64>,
 }
 
-/// The words of a command, or of what a command is to have.
-pub(crate) fn words(command: &Cmd) -> impl Iterator<Item = &[u8]> {
+/// The words of a command.
+fn words(command: &Cmd) -> impl Iterator<Item = &[u8]> {
     command.args_iter().filter_map(|word| match word {
         redis::Arg::Simple(word) => Some(word),
         _ => None,
@@ -92,7 +93,7 @@ impl SymbolText {
     pub(crate) fn may_transact(&self) -> bool {
         let takes_function = match &self.others {
             Others::Piece(_) => false,
-            // To find which those are.
+            // Which candles those are takes the function to find.
             Others::Changes(changes) => {
                 changes.intervals.iter().any(|it| matches!(it.gone, Gone::Before(_)))
             }
@@ -149,8 +150,8 @@ impl Changes {
 }
 
 impl SymbolPen {
-    /// The text of a symbol as it is now, which Redis has as soon as that is written. `intervals` are
-    /// the names of the candles' intervals.
+    /// What is to be written of a symbol as it is now. Takes the state's changes, and counts on it
+    /// that they will be in Redis. `intervals` are the names of the candles' intervals.
     pub(crate) fn text(
         &mut self,
         log: &LogId,
@@ -175,10 +176,10 @@ impl SymbolPen {
         });
         let recent = keys::recent(symbol);
         let are_candles = !is_known || state.candles.iter().any(Candles::has_changes);
-        // No candle has anything to tell, and what taking that would reset does no harm.
         let others = if let ([(at, _)], false, false) = (&**pieces, is_anew, are_candles) {
             let mut piece = Cmd::with_capacity(4, recent.len() + ring.len() + 24);
             piece.arg("SETRANGE").arg(recent).arg(*at).arg(&**ring);
+            // No candle has anything to tell, so nothing is taken of them; below likewise.
             Others::Piece(piece)
         } else {
             let ends = pieces.iter().skip(1).map(|(_, begin)| *begin).chain([ring.len()]);

@@ -9,9 +9,10 @@ use crate::symbol_text::SymbolText;
 #[derive(Clone, Debug)]
 pub struct Tracked {
     pub state: SymbolState,
-    /// As of which trade Redis has it, or has lost it; `None` where it is not known to Redis.
+    /// As of which trade Redis has it, or has lost it, or will have it once `text` is written; `None`
+    /// where it is not known to Redis.
     pub(crate) base: Option<Sequence>,
-    /// Under which claim that was so.
+    /// Under which claim it was loaded, or sent last.
     pub(crate) claim: Option<Claim>,
     /// What is to be written of it, until it is sent: nothing is counted in between.
     pub(crate) text: Option<Box<SymbolText>>,
@@ -22,10 +23,13 @@ impl Tracked {
         Self { base: state.as_of, state, claim, text: None }
     }
 
-    /// It is put into a call, and was not changed since it was prepared.
-    pub(crate) fn take_text(&mut self, claim: Option<Claim>) -> Option<SymbolText> {
-        debug_assert_eq!(self.base, self.state.as_of, "it was changed since");
+    /// What was prepared, to be sent under a claim.
+    ///
+    /// Panics where nothing was, or where trades were counted since: what was sent would not be what
+    /// is told of.
+    pub(crate) fn take_text(&mut self, claim: Option<Claim>) -> SymbolText {
+        assert_eq!(self.base, self.state.as_of, "trades were counted since it was prepared");
         self.claim = claim;
-        self.text.take().map(|text| *text)
+        *self.text.take().expect("it was prepared")
     }
 }

@@ -49,7 +49,8 @@ pub(super) enum Outcome {
 }
 
 impl Transaction {
-    /// All of the texts may be in a transaction, and it is known where the streams end.
+    /// Expects a batch that nobody disputes (`Writer::is_undisputed`), and texts of which each may be
+    /// in a transaction.
     pub(super) fn new(frame: &Frame, texts: Vec<SymbolText>) -> Self {
         let mut transaction = Self {
             pipeline: Pipeline::with_capacity(2 * texts.len() + 16),
@@ -67,18 +68,18 @@ impl Transaction {
         transaction
     }
 
-    /// What it was made of, where it did nothing.
-    pub(super) fn texts(&self) -> Vec<SymbolText> {
+    /// What it was made of, for a call where it did nothing.
+    pub(super) fn into_texts(self) -> Vec<SymbolText> {
         let commands: Vec<&Cmd> = self.pipeline.cmd_iter().collect();
-        let text = |symbol: &Symbol| SymbolText {
-            base: symbol.base.clone(),
-            others: match &symbol.changes {
-                Some(changes) => Others::Changes(changes.clone()),
-                None => Others::Piece(commands[symbol.price - 1].clone()),
+        let text = |Symbol { base, changes, price }| SymbolText {
+            base,
+            others: match changes {
+                Some(changes) => Others::Changes(changes),
+                None => Others::Piece(commands[price - 1].clone()),
             },
-            price: commands[symbol.price].clone(),
+            price: commands[price].clone(),
         };
-        self.symbols.iter().map(text).collect()
+        self.symbols.into_iter().map(text).collect()
     }
 
     pub(super) async fn run(&self, link: &Link) -> RedisResult<Outcome> {

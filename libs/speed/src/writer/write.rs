@@ -30,6 +30,9 @@ const SYMBOLS_A_CALL: usize = 500;
 /// Of a call, keys included; about so many.
 const ARGS_A_SYMBOL: usize = 16;
 const BYTES_A_SYMBOL: usize = 1_536;
+/// And beside symbols and entries.
+const ARGS_BESIDE: usize = 64;
+const BYTES_BESIDE: usize = 1_024;
 
 /// One symbol's state as of its last trade, to be written.
 #[derive(Debug)]
@@ -82,7 +85,7 @@ type Answer = (Vec<usize>, Vec<(usize, String)>, Vec<usize>, bool);
 /// Whose symbols a batch has, and those whose places it tells.
 type Partitions = BTreeMap<i32, Option<Place>>;
 
-/// What a call has beside its symbols.
+/// What a call, or a transaction in its place, has beside its symbols.
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) log_key: String,
@@ -111,8 +114,8 @@ impl Frame {
     fn call(&self, texts: &[SymbolText]) -> Cmd {
         let streams: usize = self.streams.iter().map(StreamText::bytes).sum();
         let mut call = Cmd::with_capacity(
-            texts.len() * ARGS_A_SYMBOL + 64,
-            texts.len() * BYTES_A_SYMBOL + streams + 1_024,
+            texts.len() * ARGS_A_SYMBOL + ARGS_BESIDE,
+            texts.len() * BYTES_A_SYMBOL + streams + BYTES_BESIDE,
         );
         let symbols: usize = texts.iter().map(|text| text.keys().count()).sum();
         let keys = 2 + symbols + 2 * self.streams.len();
@@ -188,8 +191,9 @@ impl Writer {
         Packed(self.streams.pack())
     }
 
-    /// Puts the states into the form in which `send` takes them, which does it with those that are
-    /// not. Until then nothing is counted in them.
+    /// Formats the states for `send`, which formats those that were not. May be called while the
+    /// batch before is on its way. Nothing may be counted in a state from here until it is sent; one
+    /// that turns out refused is to be dropped and loaded anew.
     pub fn prepare(&mut self, writes: &mut [SymbolWrite<'_>]) {
         for write in writes.iter_mut().filter(|write| write.tracked.text.is_none()) {
             let text = self.pen.text(&self.log.id, &self.state, &self.intervals, write);
@@ -215,7 +219,7 @@ impl Writer {
         let way = match &self.link {
             Link::Single(_) => self.call_single(writes, appends, places),
             Link::Cluster(_) => {
-                let texts = writes.iter_mut().filter_map(|write| write.tracked.take_text(None));
+                let texts = writes.iter_mut().map(|write| write.tracked.take_text(None));
                 let written = self.write_cluster(texts.collect(), appends, places).await;
                 Way::Done(written.map_err(|error| self.unavailable(&error))?)
             }
@@ -250,8 +254,8 @@ impl Writer {
             standing.is_some() && write.tracked.claim == standing
         });
         let is_undisputed = self.is_undisputed(is_claimed, &partitions, &appends);
-        let last = (writes.len().saturating_sub(1)) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
-        let (first, last) = writes.split_at_mut(last);
+        let at = writes.len().saturating_sub(1) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
+        let (first, last) = writes.split_at_mut(at);
         let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| {
             let frame = self.frame(&partitions, is_claimed, &mut [], false);
             frame.call(&self.take_texts(some))
@@ -272,10 +276,10 @@ impl Writer {
                         return Ok(Exchange { answers, at, is_watched, is_refused });
                     }
                     Outcome::Overtaken => {}
-                    // Why, it says of the call.
+                    // The call's own error says why, if that is refused as well.
                     Outcome::Refused => is_refused = true,
                 }
-                transaction.texts()
+                transaction.into_texts()
             } else {
                 texts
             };
@@ -375,7 +379,8 @@ impl Writer {
         }
     }
 
-    /// Of a call of the function. The last one of a batch tells its places.
+    /// What a call of the function has beside its symbols; the last one of a batch tells its places.
+    /// Makes the claims that are not made, and notes them in `appends`.
     fn frame(
         &mut self,
         partitions: &Partitions,
@@ -407,11 +412,11 @@ impl Writer {
         }
     }
 
-    /// They are in a call, under the claims that it makes.
+    /// What was prepared, under the claims: after `frame`, which makes them.
     fn take_texts(&self, writes: &mut [SymbolWrite<'_>]) -> Vec<SymbolText> {
         let of =
             |write: &mut SymbolWrite<'_>| write.tracked.take_text(self.claims.of(write.partition));
-        writes.iter_mut().filter_map(of).collect()
+        writes.iter_mut().map(of).collect()
     }
 
     fn place_arguments(&self, places: &[(i32, Place)], call: &mut Cmd) {

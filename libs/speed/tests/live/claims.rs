@@ -61,7 +61,7 @@ impl One {
         for number in self.settle(sent, &written).await {
             changed[number] = false;
         }
-        // Those that were refused.
+        // Those that were refused. (The processor loads them likewise, once it has the answer.)
         self.fold(from, &mut changed).await;
         let (sent, written) = self.send_packed(packed, &changed).await;
         self.settle(sent, &written).await;
@@ -359,12 +359,14 @@ proptest! {
                 match step {
                     Step::Writes(of, records) => writers[of].write(records).await,
                     Step::Both(first, second) => {
-                        let (mut one, mut two) = (writers.pop_front().expect("one"), writers.pop_front().expect("two"));
+                        let mut two = writers.pop_back().expect("two");
+                        let mut one = writers.pop_back().expect("one");
                         tokio::join!(one.write(first), two.write(second));
                         writers.extend([one, two]);
                     }
                     Step::Ahead(first, other, second) => {
-                        let (mut one, mut two) = (writers.pop_front().expect("one"), writers.pop_front().expect("two"));
+                        let mut two = writers.pop_back().expect("two");
+                        let mut one = writers.pop_back().expect("one");
                         tokio::join!(one.write_ahead(first, second), two.write(other));
                         writers.extend([two, one]);
                     }
