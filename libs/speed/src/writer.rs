@@ -1,5 +1,6 @@
 //! The processor's end of Redis.
 
+mod frame;
 mod transaction;
 mod write;
 

@@ -13,7 +13,8 @@
 use market::Gone;
 use redis::{Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value};
 
-use super::write::{Frame, unexpected};
+use super::frame::Frame;
+use super::write::unexpected;
 use crate::link::Link;
 use crate::log;
 use crate::streams::StreamText;

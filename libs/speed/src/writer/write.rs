@@ -18,21 +18,16 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::Writer;
+use super::frame::{ARGS_A_SYMBOL, BYTES_A_SYMBOL, Frame, PartitionText};
 use super::transaction::{Outcome, Transaction};
 use crate::link::Link;
-use crate::streams::{Append, StreamText};
+use crate::streams::Append;
 use crate::symbol_text::{SymbolText, push_words};
 use crate::tracked::Tracked;
 use crate::{keys, log, span};
 
 /// One call keeps Redis from serving anyone else; past this many symbols it would be felt.
 const SYMBOLS_A_CALL: usize = 500;
-/// Of a call, keys included; about so many.
-const ARGS_A_SYMBOL: usize = 16;
-const BYTES_A_SYMBOL: usize = 1_536;
-/// And beside symbols and entries.
-const ARGS_BESIDE: usize = 64;
-const BYTES_BESIDE: usize = 1_024;
 
 /// One symbol's state as of its last trade, to be written.
 #[derive(Debug)]
@@ -84,57 +79,6 @@ type Answer = (Vec<usize>, Vec<(usize, String)>, Vec<usize>, bool);
 
 /// Whose symbols a batch has, and those whose places it tells.
 type Partitions = BTreeMap<i32, Option<Place>>;
-
-/// What a call, or a transaction in its place, has beside its symbols.
-#[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) log_key: String,
-    /// The log's id.
-    pub(super) log: String,
-    /// The writer's.
-    pub(super) presence: String,
-    pub(super) partitions: Vec<PartitionText>,
-    pub(super) streams: Vec<StreamText>,
-    /// Every symbol was loaded or written under the claims, which stand.
-    is_claimed: bool,
-}
-
-/// What a call says of a partition.
-#[derive(Debug)]
-pub(super) struct PartitionText {
-    pub(super) partition: i32,
-    /// The places that were told before and that are told now, or empty. Both of fixed width.
-    pub(super) told: String,
-    pub(super) now: String,
-    claim: String,
-    is_new: bool,
-}
-
-impl Frame {
-    fn call(&self, texts: &[SymbolText]) -> Cmd {
-        let streams: usize = self.streams.iter().map(StreamText::bytes).sum();
-        let mut call = Cmd::with_capacity(
-            texts.len() * ARGS_A_SYMBOL + ARGS_BESIDE,
-            texts.len() * BYTES_A_SYMBOL + streams + BYTES_BESIDE,
-        );
-        let symbols: usize = texts.iter().map(|text| text.keys().count()).sum();
-        let keys = 2 + symbols + 2 * self.streams.len();
-        call.arg("FCALL").arg("gostocks_write_7").arg(keys);
-        call.arg(&self.log_key).arg(&self.presence);
-        push_words(texts.iter().flat_map(SymbolText::keys), &mut call);
-        for stream in &self.streams {
-            call.arg(&stream.keys);
-        }
-        call.arg(&self.log).arg(self.partitions.len());
-        call.arg(texts.len()).arg(self.streams.len()).arg(if self.is_claimed { "1" } else { "" });
-        for PartitionText { partition, told, now, claim, is_new } in &self.partitions {
-            call.arg(partition).arg(told).arg(now).arg(claim).arg(if *is_new { "1" } else { "" });
-        }
-        texts.iter().for_each(|text| text.arguments(&mut call));
-        self.streams.iter().for_each(|stream| stream.arguments(&mut call));
-        call
-    }
-}
 
 /// What became of a batch.
 #[derive(Debug)]
