@@ -1,11 +1,14 @@
 use std::env;
 use std::process::Command;
 
-/// A `cargo` to build with, from a program that cargo itself has started.
+use crate::launch::bind;
+
+/// A `cargo` to build with, from a program that cargo itself has started; it ends with the thread that
+/// starts it.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     forget_package(&mut command);
-    command.stdin(std::process::Stdio::null());
+    bind(command.stdin(std::process::Stdio::null()));
     command
 }
 

@@ -38,9 +38,11 @@ const REQUIREMENTS: &[Requirement] = &[
         packages: &["gcc", "g++", "libc6-dev", "make"],
     },
     Requirement {
-        what: "Redis (redis-server, redis-cli)",
+        what: "Redis 7 or newer (redis-server, redis-cli)",
         purpose: Purpose::Run,
-        present: |_| ["redis-server", "redis-cli"].iter().all(|name| find_program(name).is_some()),
+        present: |_| {
+            is_at_least(7, "redis-server", "--version", "v=") && find_program("redis-cli").is_some()
+        },
         packages: &["redis-server"],
     },
     Requirement {
@@ -74,7 +76,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         what: "Java 17 or newer (java)",
         purpose: Purpose::Run,
-        present: |_| find_program("java").is_some(),
+        present: |_| is_at_least(17, "java", "-version", "version \""),
         packages: &["default-jre-headless"],
     },
     Requirement {
@@ -149,6 +151,22 @@ pub fn python() -> Option<PathBuf> {
         .into_iter()
         .flatten()
         .find(|python| has_modules(python, "websockets, google.protobuf"))
+}
+
+/// Whether a program of that name says, after `mark`, that it is of that version or a newer one.
+fn is_at_least(wanted: u32, name: &str, argument: &str, mark: &str) -> bool {
+    find_program(name).is_some()
+        && Command::new(name).arg(argument).stdin(Stdio::null()).output().is_ok_and(|output| {
+            let said = [output.stdout, output.stderr].concat();
+            major(&String::from_utf8_lossy(&said), mark).is_some_and(|major| major >= wanted)
+        })
+}
+
+/// The number that stands right after `mark`.
+fn major(said: &str, mark: &str) -> Option<u32> {
+    let (_, version) = said.split_once(mark)?;
+    let end = version.find(|it: char| !it.is_ascii_digit()).unwrap_or(version.len());
+    version[..end].parse().ok()
 }
 
 fn has_modules(python: &Path, modules: &str) -> bool {
@@ -293,6 +311,23 @@ fn disable(units: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_stands_after_its_mark() {
+        let java =
+            "Picked up JAVA_TOOL_OPTIONS: -Xss512k\nopenjdk version \"17.0.15\" 2025-04-15\n";
+        assert_eq!(major(java, "version \""), Some(17));
+        assert_eq!(major("java version \"1.8.0_402\"\n", "version \""), Some(1));
+        assert_eq!(major("openjdk version \"21\" 2023-09-19", "version \""), Some(21));
+        assert_eq!(major("Redis server v=7.0.15 sha=00000000:0", "v="), Some(7));
+        assert_eq!(major("Redis server v=unstable", "v="), None);
+        assert_eq!(major("no version here", "v="), None);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_of_no_version() {
+        assert!(!is_at_least(0, "gostocks-no-such-program", "--version", "v="));
+    }
 
     #[test]
     fn what_is_missing_is_named_once_and_completely() {

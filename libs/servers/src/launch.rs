@@ -56,7 +56,13 @@ pub fn block_signals(signals: &[Signal]) -> io::Result<SigSet> {
     Ok(set)
 }
 
-fn spawn(mut command: Command, lifetime: Lifetime) -> io::Result<ProcessId> {
+/// `command`, once started, is killed where the thread that starts it ends, however that ends: for
+/// whoever waits for it there.
+pub fn bind(command: &mut Command) {
+    before_exec(command, Lifetime::Bound);
+}
+
+fn before_exec(command: &mut Command, lifetime: Lifetime) {
     let parent = getpid();
     // SAFETY: between fork and exec the closure only makes system calls; it allocates nothing and
     // takes no lock.
@@ -64,6 +70,10 @@ fn spawn(mut command: Command, lifetime: Lifetime) -> io::Result<ProcessId> {
     unsafe {
         command.pre_exec(move || prepare(lifetime, parent));
     }
+}
+
+fn spawn(mut command: Command, lifetime: Lifetime) -> io::Result<ProcessId> {
+    before_exec(&mut command, lifetime);
     let child = command.spawn().map_err(|error| {
         let program = command.get_program().to_string_lossy();
         io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
@@ -111,5 +121,24 @@ impl Keeper {
         let gone = |_| io::Error::other("the thread that starts processes has ended");
         self.0.send((command, answer)).map_err(|_| gone(mpsc::RecvError))?;
         spawned.recv().map_err(gone)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_bound_command_ends_with_the_thread_that_started_it() {
+        let start = || {
+            let mut command = Command::new("sleep");
+            bind(command.arg("600"));
+            command.spawn()
+        };
+        let mut child = thread::spawn(start).join().expect("no panic").expect("it starts");
+        let status = child.wait().expect("it is ours");
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
     }
 }

@@ -23,6 +23,6 @@ pub use nix::sys::signal::Signal;
 
 pub use cargo::{cargo, forget_package};
 pub use identity::{Exit, ProcessId};
-pub use launch::{Lifetime, User, block_signals, launch};
+pub use launch::{Lifetime, User, bind, block_signals, launch};
 pub use log::tail;
 pub use running::{Running, poll};
