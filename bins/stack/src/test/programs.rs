@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use servers::forget_package;
+use servers::{bind, forget_package};
 
 use crate::build::TestProgram;
 
@@ -74,6 +74,7 @@ impl<Said: Write + Send> Runner<'_, Said> {
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&program.executable);
         forget_package(&mut command);
+        bind(&mut command);
         let status = command
             .current_dir(&program.package)
             .env("CARGO_MANIFEST_DIR", &program.package)
