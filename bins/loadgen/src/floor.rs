@@ -17,9 +17,12 @@ use serde::Serialize;
 pub(crate) enum Floor {
     /// From when a record was due to be produced until a consumer has it, in an open loop.
     Broker(broker::Arguments),
-    /// Symbols a second that Redis takes: by our guarded function, by the plain commands that write
-    /// the same, and by HSET of three fields; 500 a pipeline. Redis should be empty.
+    /// Symbols a second that Redis takes: by our guarded writes, by the plain commands that write
+    /// the same, and by HSET of three fields. Redis should be empty.
     Redis {
+        /// Symbols in a batch, or in a pipeline.
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
+        symbols: u16,
         /// host:port, or a redis:// URL.
         #[arg(long, env = "REDIS_ADDR", default_value = "localhost:6379")]
         redis_addr: String,
@@ -42,7 +45,7 @@ pub(crate) enum Floor {
 pub(crate) async fn run(floor: Floor) -> anyhow::Result<()> {
     match floor {
         Floor::Broker(arguments) => print(&broker::run(arguments).await?),
-        Floor::Redis { redis_addr } => print(&redis::run(&redis_addr).await?),
+        Floor::Redis { symbols, redis_addr } => print(&redis::run(&redis_addr, symbols).await?),
         Floor::Http { listen } => http::run(listen).await,
         Floor::Commit { database_url } => print(&commit::run(&database_url).await?),
         Floor::Copy => print(&copy::run()),

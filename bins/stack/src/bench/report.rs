@@ -160,7 +160,8 @@ impl Results {
         writeln!(
             out,
             "\n## Requests\n\n64 connections, nothing else under way: `{WRK} URL` (for POST with a script \
-             that sets method and body), `{GHZ} --call METHOD --data JSON ADDRESS`.\n\n| what | a \
+             that sets method and body; of GET and the bare answer the medians of five rounds in turn), \
+             `{GHZ} --call METHOD --data JSON ADDRESS`.\n\n| what | a \
              second | p50 ms | p99 ms | failed |\n|---|---|---|---|---|"
         )?;
         for Asked { what, load, .. } in &self.asked {

@@ -24,6 +24,23 @@ pub(crate) struct Load {
     pub(crate) failed: u64,
 }
 
+impl Load {
+    /// Of some rounds, each figure's median, and all that failed. (Of none: nothing.)
+    pub(crate) fn median(rounds: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| {
+            let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
+            figures.sort_by(f64::total_cmp);
+            figures.get(figures.len() / 2).copied().unwrap_or_default()
+        };
+        Self {
+            requests_a_second: of(|load| load.requests_a_second),
+            p50_ms: of(|load| load.p50_ms),
+            p99_ms: of(|load| load.p99_ms),
+            failed: rounds.iter().map(|load| load.failed).sum(),
+        }
+    }
+}
+
 /// `script` is Lua.
 pub(crate) fn wrk(url: &str, seconds: u64, script: Option<&Path>) -> anyhow::Result<Load> {
     let mut words = WRK.split(' ');
@@ -119,6 +136,18 @@ fn parse_ghz(text: &str) -> Option<Load> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_some_rounds_the_middle_counts() {
+        let load = |requests_a_second, p99_ms, failed| Load {
+            requests_a_second,
+            p50_ms: 1.0,
+            p99_ms,
+            failed,
+        };
+        let rounds = [load(300.0, 9.0, 0), load(100.0, 2.0, 1), load(200.0, 1.0, 2)];
+        assert_eq!(Load::median(&rounds), load(200.0, 2.0, 3));
+    }
 
     #[test]
     fn what_wrk_prints_is_read() {
