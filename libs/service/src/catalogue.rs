@@ -62,7 +62,7 @@ catalogue! {
     REDIS_LATE: counter "gostocks_redis_late_loads_total" [] "Symbols of which all candles were loaded, because a trade was later than those in memory.";
     STREAM_ENTRIES: counter "gostocks_stream_entries_total" [] "Entries appended to the partitions' streams in Redis.";
     STREAM_TRADES: counter "gostocks_stream_trades_total" [] "Trades in those entries.";
-    REDIS_WRITE: latency_histogram "gostocks_redis_write_seconds" [] "Time to write one batch to Redis.";
+    REDIS_WRITE: latency_histogram "gostocks_redis_write_seconds" [] "Time from sending a batch to Redis until its answer.";
     RESETS: counter "gostocks_resets_total" ["reason"] "Times the state in memory was dropped and the log read again from what is stored, by what was away.";
     CONSUMER_LAG: gauge "gostocks_consumer_lag_records" ["partition"] "Records between the last one that had its effect and the partition's end.";
     CONSUMER_LAG_SECONDS: gauge "gostocks_consumer_lag_seconds" ["partition"] "Age, since its arrival at the socket, of the oldest trade read that has not had its effect; 0 where there is none.";

@@ -113,8 +113,11 @@ impl SymbolText {
 
     /// And the arguments.
     pub(crate) fn arguments(&self, call: &mut Cmd) {
-        // The position stands last among the fields.
         let fields = || words(&self.price).skip(3).step_by(2);
+        debug_assert!(
+            words(&self.price).nth(PRICE_WORDS - 2) == Some(b"position")
+                && words(&self.price).count() == PRICE_WORDS
+        );
         call.arg(fields().last()).arg(&self.base);
         push_words(fields().take(FIELDS.len()), call);
         match &self.others {

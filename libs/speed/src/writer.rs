@@ -1,6 +1,8 @@
 //! The processor's end of Redis.
 
-mod frame;
+mod cluster;
+mod envelope;
+mod exchange;
 mod transaction;
 mod write;
 

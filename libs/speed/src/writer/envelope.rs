@@ -1,4 +1,4 @@
-//! The words of a call of the function, and how many there are.
+//! What goes with a batch's symbols, and the words of a call of the function.
 
 use redis::Cmd;
 
@@ -8,13 +8,17 @@ use crate::symbol_text::{SymbolText, push_words};
 /// Of a call, keys included; about so many.
 pub(super) const ARGS_A_SYMBOL: usize = 16;
 pub(super) const BYTES_A_SYMBOL: usize = 1_536;
-/// And beside symbols and entries.
-const ARGS_BESIDE: usize = 64;
+/// Of a partition, of a stream, of one of its entries, and beside all of these.
+const ARGS_A_PARTITION: usize = 5;
+const ARGS_A_STREAM: usize = 6;
+const ARGS_AN_ENTRY: usize = 5;
+const ARGS_BESIDE: usize = 10;
 const BYTES_BESIDE: usize = 1_024;
 
-/// What a call, or a transaction in its place, has beside its symbols.
+/// What a call, or a transaction in its place, has beside its symbols. The last one of a batch tells its
+/// places.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct Envelope {
     pub(super) log_key: String,
     /// The log's id.
     pub(super) log: String,
@@ -37,11 +41,16 @@ pub(super) struct PartitionText {
     pub(super) is_new: bool,
 }
 
-impl Frame {
+impl Envelope {
     pub(super) fn call(&self, texts: &[SymbolText]) -> Cmd {
+        let entries: usize = self.streams.iter().map(|stream| stream.entries.len()).sum();
         let streams: usize = self.streams.iter().map(StreamText::bytes).sum();
         let mut call = Cmd::with_capacity(
-            texts.len() * ARGS_A_SYMBOL + ARGS_BESIDE,
+            texts.len() * ARGS_A_SYMBOL
+                + self.partitions.len() * ARGS_A_PARTITION
+                + self.streams.len() * ARGS_A_STREAM
+                + entries * ARGS_AN_ENTRY
+                + ARGS_BESIDE,
             texts.len() * BYTES_A_SYMBOL + streams + BYTES_BESIDE,
         );
         let symbols: usize = texts.iter().map(|text| text.keys().count()).sum();

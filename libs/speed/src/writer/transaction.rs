@@ -13,7 +13,7 @@
 use market::Gone;
 use redis::{Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value};
 
-use super::frame::Frame;
+use super::envelope::Envelope;
 use super::write::unexpected;
 use crate::link::Link;
 use crate::log;
@@ -52,20 +52,20 @@ pub(super) enum Outcome {
 impl Transaction {
     /// Expects a batch that nobody disputes (`Writer::is_undisputed`), and texts of which each may be
     /// in a transaction.
-    pub(super) fn new(frame: &Frame, texts: Vec<SymbolText>) -> Self {
+    pub(super) fn new(envelope: &Envelope, texts: Vec<SymbolText>) -> Self {
         let mut transaction = Self {
             pipeline: Pipeline::with_capacity(2 * texts.len() + 16),
-            log: frame.log.clone().into_bytes(),
+            log: envelope.log.clone().into_bytes(),
             symbols: Vec::with_capacity(texts.len()),
         };
         transaction.add(&["MULTI"]);
-        transaction.add(&["HGET", &frame.log_key, "id"]);
+        transaction.add(&["HGET", &envelope.log_key, "id"]);
         texts.into_iter().for_each(|text| transaction.symbol(text));
-        frame.streams.iter().for_each(|stream| transaction.stream(&frame.log, stream));
-        transaction.places(frame);
+        envelope.streams.iter().for_each(|stream| transaction.stream(&envelope.log, stream));
+        transaction.places(envelope);
         transaction.add(&["EXEC"]);
-        transaction.add(&["WATCH", &frame.presence]);
-        transaction.add(&["EXISTS", &frame.presence]);
+        transaction.add(&["WATCH", &envelope.presence]);
+        transaction.add(&["EXISTS", &envelope.presence]);
         transaction
     }
 
@@ -172,12 +172,12 @@ impl Transaction {
         }
     }
 
-    fn places(&mut self, frame: &Frame) {
-        let told = frame.partitions.iter().filter(|it| it.now > it.told);
+    fn places(&mut self, envelope: &Envelope) {
+        let told = envelope.partitions.iter().filter(|it| it.now > it.told);
         let told: Vec<_> =
             told.map(|it| (log::place_field(it.partition), it.now.as_str())).collect();
         if !told.is_empty() {
-            self.pipeline.cmd("HSET").arg(&frame.log_key).arg(told);
+            self.pipeline.cmd("HSET").arg(&envelope.log_key).arg(told);
         }
     }
 }

@@ -13,21 +13,17 @@ use std::time::Instant;
 
 use futures::future::{MaybeDone, maybe_done};
 use market::Place;
-use redis::{Cmd, Pipeline, RedisError, RedisResult};
+use redis::{RedisError, RedisResult};
 use tokio::task::JoinHandle;
-use tracing::Instrument;
 
 use super::Writer;
-use super::frame::{ARGS_A_SYMBOL, BYTES_A_SYMBOL, Frame, PartitionText};
-use super::transaction::{Outcome, Transaction};
+use super::envelope::{Envelope, PartitionText};
+use super::exchange::{Exchange, Part, SYMBOLS_A_PART, exchange};
 use crate::link::Link;
 use crate::streams::Append;
-use crate::symbol_text::{SymbolText, push_words};
+use crate::symbol_text::SymbolText;
 use crate::tracked::Tracked;
-use crate::{keys, log, span};
-
-/// One call keeps Redis from serving anyone else; past this many symbols it would be felt.
-const SYMBOLS_A_CALL: usize = 500;
+use crate::{keys, log};
 
 /// One symbol's state as of its last trade, to be written.
 #[derive(Debug)]
@@ -60,23 +56,6 @@ enum Way {
 
 type Answered = RedisResult<Exchange>;
 
-#[derive(Debug)]
-struct Exchange {
-    /// What the calls were answered, in their order; the last one has the streams. None where all of
-    /// it went by a transaction.
-    answers: Vec<Answer>,
-    /// When the last answer came.
-    at: Instant,
-    /// Whether the presence is there and watched.
-    is_watched: bool,
-    /// A transaction was refused, and the call was not.
-    is_refused: bool,
-}
-
-/// Which symbols of a call were refused, where the streams end that somebody else has appended to,
-/// to which of the partitions the claim was lost, and whether the presence was made.
-type Answer = (Vec<usize>, Vec<(usize, String)>, Vec<usize>, bool);
-
 /// Whose symbols a batch has, and those whose places it tells.
 type Partitions = BTreeMap<i32, Option<Place>>;
 
@@ -97,11 +76,11 @@ pub struct Written {
 }
 
 impl Written {
-    fn at(at: Instant, places: Vec<(i32, Place)>) -> Self {
+    pub(super) fn at(at: Instant, places: Vec<(i32, Place)>) -> Self {
         Self { refused: Vec::new(), entries: 0, trades: 0, places, at }
     }
 
-    fn count(&mut self, append: &Append) {
+    pub(super) fn count(&mut self, append: &Append) {
         self.entries += append.entries();
         self.trades += append.trades();
     }
@@ -198,40 +177,41 @@ impl Writer {
             standing.is_some() && write.tracked.claim == standing
         });
         let is_undisputed = self.is_undisputed(is_claimed, &partitions, &appends);
-        let at = writes.len().saturating_sub(1) / SYMBOLS_A_CALL * SYMBOLS_A_CALL;
-        let (first, last) = writes.split_at_mut(at);
-        let calls = first.chunks_mut(SYMBOLS_A_CALL).map(|some| {
-            let frame = self.frame(&partitions, is_claimed, &mut [], false);
-            frame.call(&self.take_texts(some))
-        });
-        let calls: Vec<Cmd> = calls.collect();
-        let frame = self.frame(&partitions, is_claimed, &mut appends, true);
-        let texts = self.take_texts(last);
-        let may_transact =
-            is_undisputed && calls.is_empty() && texts.iter().all(SymbolText::may_transact);
+        let parts = self.parts(writes, &partitions, &mut appends, [is_claimed, is_undisputed]);
         let link = self.link.clone();
-        let calling = async move {
-            let mut is_refused = false;
-            let texts = if may_transact {
-                let transaction = Transaction::new(&frame, texts);
-                match transaction.run(&link).instrument(span::of("EXEC")).await? {
-                    Outcome::Done { is_watched } => {
-                        let (answers, at) = (Vec::new(), Instant::now());
-                        return Ok(Exchange { answers, at, is_watched, is_refused });
-                    }
-                    Outcome::Overtaken => {}
-                    // The call's own error says why, if that is refused as well.
-                    Outcome::Refused => is_refused = true,
-                }
-                transaction.into_texts()
-            } else {
-                texts
-            };
-            let called = call_all(&link, calls, frame.call(&texts), &frame.presence);
-            Ok(Exchange { is_refused, ..called.instrument(span::of("FCALL")).await? })
-        };
+        let calling = async move { exchange(&link, parts, is_undisputed).await };
         let (places, answered) = (places.to_vec(), maybe_done(tokio::spawn(calling)));
         Way::Called { appends, places, partitions, answered }
+    }
+
+    /// What may go by transactions before what takes calls; the last one has the appends.
+    fn parts(
+        &mut self,
+        writes: &mut [SymbolWrite<'_>],
+        partitions: &Partitions,
+        appends: &mut [Append],
+        [is_claimed, is_undisputed]: [bool; 2],
+    ) -> Vec<Part> {
+        let may_transact = |index: &usize| {
+            let text = writes[*index].tracked.text.as_deref();
+            is_undisputed && text.is_some_and(SymbolText::may_transact)
+        };
+        let (transacted, called): (Vec<usize>, Vec<usize>) =
+            (0..writes.len()).partition(may_transact);
+        let mut chunks: Vec<&[usize]> = transacted.chunks(SYMBOLS_A_PART).collect();
+        chunks.extend(called.chunks(SYMBOLS_A_PART));
+        if chunks.is_empty() {
+            chunks.push(&[]);
+        }
+        let (last, mut parts) = (chunks.len() - 1, Vec::with_capacity(chunks.len()));
+        for (number, indexes) in chunks.into_iter().enumerate() {
+            let is_last = number == last;
+            let appends = if is_last { &mut appends[..] } else { &mut [] };
+            let envelope = self.envelope(partitions, is_claimed, appends, is_last);
+            let texts = indexes.iter().map(|index| self.take_text(&mut writes[*index])).collect();
+            parts.push(Part { indexes: indexes.to_vec(), texts, envelope });
+        }
+        parts
     }
 
     /// Whether what is stored is what this writer has stored, or has loaded, and will be until its
@@ -271,9 +251,12 @@ impl Writer {
         }
         let mut written = Written::at(at, places);
         let (mut overtaken, mut lost) = (Vec::new(), Vec::new());
-        for (call, (refused, overlaps, lost_in_it, is_made)) in answers.into_iter().enumerate() {
-            let first = call * SYMBOLS_A_CALL;
-            written.refused.extend(refused.into_iter().map(|index| first + index));
+        for (indexes, (refused, overlaps, lost_in_it, is_made)) in answers {
+            for at in refused {
+                let index = indexes.get(at).copied();
+                let no_symbol = || unexpected("a call has refused what it was not told of");
+                written.refused.push(index.ok_or_else(no_symbol)?);
+            }
             overtaken = overlaps;
             lost.extend(lost_in_it);
             if is_made {
@@ -304,11 +287,11 @@ impl Writer {
             again.retain(|append| !append.is_empty());
             // It has no symbol, and with no partition but those of its places it says enough.
             let partitions = self::partitions(&[], &written.places);
-            let call = self.frame(&partitions, false, &mut again, true).call(&[]);
-            let answers = call_all(&self.link, Vec::new(), call, &self.presence);
+            let envelope = self.envelope(&partitions, false, &mut again, true);
+            let part = Part { indexes: Vec::new(), texts: Vec::new(), envelope };
             let Exchange { mut answers, is_watched, .. } =
-                answers.instrument(span::of("FCALL")).await?;
-            let (_, overlaps, lost, is_made) =
+                exchange(&self.link, vec![part], false).await?;
+            let (_, (_, overlaps, lost, is_made)) =
                 answers.pop().ok_or_else(|| unexpected("nothing"))?;
             self.is_watched = is_watched;
             if is_made {
@@ -323,15 +306,14 @@ impl Writer {
         }
     }
 
-    /// What a call of the function has beside its symbols; the last one of a batch tells its places.
     /// Makes the claims that are not made, and notes them in `appends`.
-    fn frame(
+    fn envelope(
         &mut self,
         partitions: &Partitions,
         is_claimed: bool,
         appends: &mut [Append],
         is_last: bool,
-    ) -> Frame {
+    ) -> Envelope {
         let partitions = partitions.iter().map(|(partition, place)| {
             let told = self.places.get(partition).copied().map(log::encode_place);
             let now = place.filter(|_| is_last).map(log::encode_place);
@@ -346,7 +328,7 @@ impl Writer {
             append.claim = self.claims.of(append.partition);
             self.streams.text(append)
         });
-        Frame {
+        Envelope {
             log_key: keys::log(&self.log.topic),
             log: self.log.id.as_str().to_owned(),
             presence: self.presence.clone(),
@@ -356,92 +338,15 @@ impl Writer {
         }
     }
 
-    /// What was prepared, under the claims: after `frame`, which makes them.
-    fn take_texts(&self, writes: &mut [SymbolWrite<'_>]) -> Vec<SymbolText> {
-        let of =
-            |write: &mut SymbolWrite<'_>| write.tracked.take_text(self.claims.of(write.partition));
-        writes.iter_mut().map(of).collect()
+    /// What was prepared, under the claims: after `envelope`, which makes them.
+    fn take_text(&self, write: &mut SymbolWrite<'_>) -> SymbolText {
+        write.tracked.take_text(self.claims.of(write.partition))
     }
 
-    fn place_arguments(&self, places: &[(i32, Place)], call: &mut Cmd) {
-        for (partition, place) in places {
-            let told = self.places.get(partition).copied().map(log::encode_place);
-            call.arg(log::place_field(*partition)).arg(log::encode_place(*place));
-            call.arg(told.unwrap_or_default());
-        }
-    }
-
-    fn overtaken(&mut self, append: Append, end: &str) -> RedisResult<Append> {
+    pub(super) fn overtaken(&mut self, append: Append, end: &str) -> RedisResult<Append> {
         let no_place = || unexpected("the end of a stream is not what GoStocks writes");
         self.streams.overtaken(append, end).ok_or_else(no_place)
     }
-
-    async fn write_cluster(
-        &mut self,
-        texts: Vec<SymbolText>,
-        mut appends: Vec<Append>,
-        places: &[(i32, Place)],
-    ) -> RedisResult<Written> {
-        let mut written = Written::at(Instant::now(), places.to_vec());
-        let calls = texts.iter().map(|text| {
-            let mut call = Cmd::with_capacity(ARGS_A_SYMBOL, BYTES_A_SYMBOL);
-            call.arg("FCALL").arg("gostocks_symbol_7").arg(text.keys().count());
-            push_words(text.keys(), &mut call);
-            text.arguments(&mut call);
-            call
-        });
-        let accepted = self.link.all::<bool>(calls.collect()).instrument(span::of("FCALL")).await?;
-        let refused = accepted.iter().enumerate().filter(|(_, accepted)| !**accepted);
-        written.refused.extend(refused.map(|(index, _)| index));
-        while !appends.is_empty() {
-            let calls = appends.iter().map(|append| {
-                let stream = self.streams.text(append);
-                let mut call = Cmd::with_capacity(16, stream.bytes());
-                call.arg("FCALL").arg("gostocks_stream_7").arg(2);
-                call.arg(&stream.keys).arg(self.log.id.as_str());
-                stream.arguments(&mut call);
-                call
-            });
-            let calls = self.link.all(calls.collect());
-            let ends: Vec<String> = calls.instrument(span::of("FCALL")).await?;
-            let mut again = Vec::new();
-            for (append, end) in appends.into_iter().zip(ends) {
-                if end.is_empty() {
-                    self.streams.appended(&append);
-                    written.count(&append);
-                } else {
-                    again.push(self.overtaken(append, &end)?);
-                }
-            }
-            again.retain(|append| !append.is_empty());
-            appends = again;
-        }
-        let log = keys::log(&self.log.topic);
-        let log = ("gostocks_places_7", log.as_str());
-        let marks = self.marks.iter().map(|mark| ("gostocks_mark_7", mark.as_str()));
-        let calls = [log].into_iter().chain(marks).map(|(function, key)| {
-            let mut call = Cmd::new();
-            call.arg("FCALL").arg(function).arg(1).arg(key);
-            call.arg(self.log.id.as_str()).arg(places.len());
-            self.place_arguments(places, &mut call);
-            call
-        });
-        self.link.all::<()>(calls.collect()).instrument(span::of("FCALL")).await?;
-        Ok(Written { at: Instant::now(), ..written })
-    }
-}
-
-/// The calls, and from the last of them on the presence is watched.
-async fn call_all(link: &Link, first: Vec<Cmd>, last: Cmd, presence: &str) -> Answered {
-    // Streams and places say that the symbols are there: not before all have answered.
-    let mut answers = link.all::<Answer>(first).await?;
-    let mut pipeline = Pipeline::with_capacity(4);
-    pipeline.add_command(last);
-    pipeline.cmd("UNWATCH").ignore().cmd("WATCH").arg(presence).ignore();
-    pipeline.cmd("EXISTS").arg(presence);
-    let (answer, is_watched): (Answer, bool) = link.pipeline(&pipeline).await?;
-    answers.push(answer);
-    Ok(Exchange { answers, at: Instant::now(), is_watched, is_refused: false })
 }
 
 fn partitions(writes: &[SymbolWrite<'_>], places: &[(i32, Place)]) -> Partitions {

@@ -1,13 +1,16 @@
 //! Writers that have a partition to themselves, and writers that do not.
 
 use std::collections::VecDeque;
+use std::thread;
+use std::time::Instant;
 
 use proptest::prelude::*;
 use speed::{Packed, Sent};
 
+use super::undisputed::calls;
 use super::*;
 
-/// Symbols: more than go into one call.
+/// Symbols: more than go into one call or transaction.
 const MANY: usize = 700;
 
 fn names() -> Vec<String> {
@@ -20,8 +23,13 @@ fn symbol_of(offset: i64) -> usize {
     if offset.is_multiple_of(3) { offset % 7 } else { (offset * 31) % MANY }
 }
 
+/// After so many records nobody trades for ten minutes. Of a symbol whose candles were not all loaded,
+/// any may expire then that were stored before: which those are takes the function to find.
+const LEAP: i64 = 10_000;
+
 fn record(offset: i64) -> (Sequence, Trade) {
-    (Sequence::of_record(offset), trade(offset))
+    let timestamp = BEGIN + offset * 10 + offset / LEAP * 600_000;
+    (Sequence::of_record(offset), Trade { timestamp, ..trade(offset) })
 }
 
 /// Something that reads the log from a place and writes what it reads, as a processor does.
@@ -49,8 +57,9 @@ impl One {
         self.settle(sent, &written).await;
     }
 
-    /// Two batches, the second of which is prepared while the first is on its way.
-    async fn write_ahead(&mut self, first: i64, second: i64) {
+    /// Two batches, the second of which is prepared while the first is on its way. Returns how many
+    /// symbols of each were refused.
+    async fn write_ahead(&mut self, first: i64, second: i64) -> [usize; 2] {
         let (sent, written) = self.send(first).await;
         let from = self.next;
         let mut changed = vec![false; MANY];
@@ -58,13 +67,12 @@ impl One {
         let (writer, mut writes, _) = self.writes(&changed);
         let packed = writer.pack();
         writer.prepare(&mut writes);
-        for number in self.settle(sent, &written).await {
-            changed[number] = false;
-        }
+        let refused = self.settle(sent, &written).await;
+        refused.iter().for_each(|number| changed[*number] = false);
         // Those that were refused. (The processor loads them likewise, once it has the answer.)
         self.fold(from, &mut changed).await;
         let (sent, written) = self.send_packed(packed, &changed).await;
-        self.settle(sent, &written).await;
+        [refused.len(), self.settle(sent, &written).await.len()]
     }
 
     /// Also which symbols were sent, in their order.
@@ -133,7 +141,7 @@ impl One {
     }
 }
 
-/// Compares what Redis has with the log up to its place, symbol by symbol.
+/// Compares what Redis has with the log up to its place: the stream, and symbol by symbol.
 async fn check(redis: &str) {
     let reader = Reader::new(redis, PATIENCE).expect("an address");
     let one = One::begin(redis).await;
@@ -162,39 +170,130 @@ async fn check(redis: &str) {
         let stored = reader.recent(&symbol(name)).await.expect("an answer");
         assert_eq!(stored.unwrap_or_default(), recent, "{name}");
     }
+    let log = reader.ends(TOPIC).await.expect("an answer").expect("a log").log;
+    let mut tail = reader.tail(TOPIC, &log, &[None, None]);
+    let entries = tailed(&mut tail, 0, one.next as usize).await;
+    let offsets: Vec<i64> =
+        flattened(&entries).iter().map(|(_, sequence, _)| sequence.offset).collect();
+    assert!(offsets.iter().copied().eq(0..one.next), "the stream: {offsets:?}");
 }
 
-/// How often Redis was asked for one field, from within functions too.
+/// How often Redis was asked for one field, from within functions too; but not by a transaction,
+/// each of which asks for the log's id.
 fn reads(person: &mut Person) -> u64 {
-    let stats: String = person.run(&["INFO", "commandstats"]);
-    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hget:calls="));
-    line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+    calls(person, "hget") - calls(person, "exec")
+}
+
+/// Transactions and calls.
+fn ways(person: &mut Person) -> (u64, u64) {
+    (calls(person, "exec"), calls(person, "fcall"))
 }
 
 #[test]
 fn what_is_stored_is_read_back_only_where_somebody_else_may_have_written() {
+    let runtime = Runtime::new().expect("a runtime");
+    for is_by_calls in [false, true] {
+        let redis = testkit::redis();
+        let mut person = Person::at(redis.address());
+        let () = person.run(&["ACL", "SETUSER", "narrow", "on", ">secret", "allkeys", "+@all"]);
+        let address = format!("redis://narrow:secret@{}", redis.address());
+        runtime.block_on(async {
+            let mut one = One::begin(&address).await;
+            one.write(2_000).await;
+            if is_by_calls {
+                // What a transaction asks with; whose first one is refused tries no other.
+                one.write(2_000).await;
+                let () = person.run(&["ACL", "SETUSER", "narrow", "-hget"]);
+                one.write(2_000).await;
+                let () = person.run(&["ACL", "SETUSER", "narrow", "+hget"]);
+            }
+            // Each symbol was new.
+            one.write(2_000).await;
+            let before = (reads(&mut person), ways(&mut person));
+            one.write(2_000).await;
+            one.write(2_000).await;
+            assert_eq!(reads(&mut person), before.0, "nobody else writes");
+            let (transactions, calls) = ways(&mut person);
+            let made = (transactions - before.1.0, calls - before.1.1);
+            assert_eq!(made, if is_by_calls { (0, 4) } else { (4, 0) });
+            let mut two = One::begin(redis.address()).await;
+            two.write(1).await;
+            let before = reads(&mut person);
+            one.write(2_000).await;
+            assert!(reads(&mut person) > before + 500, "somebody else has written");
+            assert_eq!(one.refused, 1);
+            one.write(2_000).await;
+            let before = reads(&mut person);
+            one.write(2_000).await;
+            assert_eq!(reads(&mut person), before, "it has the partition to itself again");
+            check(redis.address()).await;
+        });
+    }
+}
+
+#[test]
+fn only_what_takes_the_function_goes_by_a_call() {
     let redis = testkit::redis();
     let mut person = Person::at(redis.address());
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
+        One::begin(redis.address()).await.write(2_400).await;
         let mut one = One::begin(redis.address()).await;
-        one.write(2_000).await;
-        // Each symbol was new.
-        one.write(2_000).await;
-        let before = reads(&mut person);
-        one.write(2_000).await;
-        one.write(2_000).await;
-        assert_eq!(reads(&mut person), before, "nobody else writes");
-        let mut two = One::begin(redis.address()).await;
-        two.write(1).await;
-        let before = reads(&mut person);
-        one.write(2_000).await;
-        assert!(reads(&mut person) > before + 500, "somebody else has written");
-        assert_eq!(one.refused, 1);
-        one.write(2_000).await;
-        let before = reads(&mut person);
-        one.write(2_000).await;
-        assert_eq!(reads(&mut person), before, "it has the partition to itself again");
+        for _ in 0..3 {
+            one.write(2_400).await;
+        }
+        let before = ways(&mut person);
+        one.write(LEAP - one.next).await;
+        assert_eq!(ways(&mut person), (before.0 + 1, before.1), "of some 300 symbols");
+        let before = ways(&mut person);
+        one.write(30).await;
+        assert_eq!(ways(&mut person), (before.0, before.1 + 1), "each has leapt");
+        let before = ways(&mut person);
+        one.write(30).await;
+        assert_eq!(ways(&mut person), (before.0 + 1, before.1 + 1), "some have by now");
+        one.write(2_400).await;
+        check(redis.address()).await;
+    });
+}
+
+#[test]
+fn a_writer_that_is_disputed_between_two_transactions_goes_on_by_a_call() {
+    let redis = testkit::redis();
+    let mut person = Person::at(redis.address());
+    let runtime = Runtime::new().expect("a runtime");
+    let of_first_part = ["HGET", "price:{SYMBOL:0}", "position"];
+    let mut has_been_between = false;
+    runtime.block_on(async {
+        let mut one = One::begin(redis.address()).await;
+        for _ in 0..200 {
+            one.write(2_000).await;
+            // Until each symbol has traded since the leap.
+            while !(2_100..LEAP - 2_000).contains(&(one.next % LEAP)) {
+                one.write(1_000).await;
+            }
+            let position: String = person.run(&of_first_part);
+            let [presence]: [String; 1] =
+                person.run::<Vec<String>>(&["KEYS", "writer:*"]).try_into().expect("one writer");
+            let mut other = Person::at(redis.address());
+            let disputing = thread::spawn(move || {
+                let began = Instant::now();
+                while other.run::<String>(&of_first_part) == position {
+                    assert!(began.elapsed() < PATIENCE, "nothing is written");
+                }
+                other.run::<i64>(&["DEL", &presence])
+            });
+            let before = ways(&mut person);
+            one.write(2_000).await;
+            assert_eq!(disputing.join().expect("no panic"), 1);
+            let after = ways(&mut person);
+            if after == (before.0 + 2, before.1 + 1) {
+                has_been_between = true;
+                break;
+            }
+            assert_eq!(after, (before.0 + 2, before.1), "it came after both");
+        }
+        assert!(has_been_between, "never in time");
+        assert_eq!(one.refused, 0);
         check(redis.address()).await;
     });
 }
@@ -208,10 +307,12 @@ fn what_is_prepared_before_another_writer_is_seen_is_prepared_anew() {
         one.write(500).await;
         one.write(500).await;
         let mut two = One::begin(redis.address()).await;
-        two.write(400).await;
+        // All of what one writes, and of some symbols what comes later.
+        two.write(1_200).await;
         assert_eq!((one.refused, two.refused), (0, 0));
-        one.write_ahead(300, 300).await;
-        assert!(one.refused > 100, "two was ahead of the first batch");
+        let [first, second] = one.write_ahead(300, 300).await;
+        assert!(first > 100, "two was ahead of the first batch: {first}");
+        assert!(second > 50, "and of the second, which was prepared by then: {second}");
         check(redis.address()).await;
     });
 }
@@ -368,6 +469,7 @@ proptest! {
                         let mut two = writers.pop_back().expect("two");
                         let mut one = writers.pop_back().expect("one");
                         tokio::join!(one.write_ahead(first, second), two.write(other));
+                        // The other one is the first the next time.
                         writers.extend([two, one]);
                     }
                     Step::Dies(of) => {
