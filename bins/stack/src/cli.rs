@@ -36,8 +36,8 @@ pub(crate) enum Command {
     /// that it stands on.
     ///
     /// Runs on servers of its own, beside whatever is up; what runs beside it is measured too. Takes
-    /// about an hour. A run in which a trade or a firing was lost, came twice or is wrong ends with 1
-    /// and writes nothing.
+    /// an hour and a quarter on a slow machine, after the first build. A run in which a trade or a
+    /// firing was lost, came twice or is wrong ends with 1 and writes nothing.
     Bench(Bench),
 }
 
