@@ -89,6 +89,11 @@ pub(crate) fn push_words<'w>(words: impl Iterator<Item = &'w [u8]>, command: &mu
 }
 
 impl SymbolText {
+    /// Whether it is not known to Redis.
+    pub(crate) fn is_new(&self) -> bool {
+        self.base.is_empty()
+    }
+
     /// Whether a transaction can do it, for a writer that nobody disputes.
     pub(crate) fn may_transact(&self) -> bool {
         let takes_function = match &self.others {
@@ -98,7 +103,7 @@ impl SymbolText {
                 changes.intervals.iter().any(|it| matches!(it.gone, Gone::Before(_)))
             }
         };
-        !self.base.is_empty() && !takes_function
+        !self.is_new() && !takes_function
     }
 
     /// The keys that a call of the function has of it.

@@ -50,7 +50,7 @@ pub(super) enum Outcome {
 }
 
 impl Transaction {
-    /// Expects a batch that nobody disputes (`Writer::is_undisputed`), and texts of which each may be
+    /// Expects a part of a batch that nobody disputes (`Writer::is_undisputed`), and texts of which each may be
     /// in a transaction.
     pub(super) fn new(envelope: &Envelope, texts: Vec<SymbolText>) -> Self {
         let mut transaction = Self {

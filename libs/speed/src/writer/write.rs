@@ -15,6 +15,7 @@ use futures::future::{MaybeDone, maybe_done};
 use market::Place;
 use redis::{RedisError, RedisResult};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::Writer;
 use super::envelope::{Envelope, PartitionText};
@@ -124,7 +125,7 @@ impl Writer {
         }
     }
 
-    /// Sends a batch in one pipeline, what was appended with it, and that its partitions were
+    /// Sends a batch, what was appended with it, and that its partitions were
     /// followed up to `places`. In this order: symbols, streams, places; so a trade that is in a
     /// stream is in its symbol, and what is before a place is everywhere.
     ///
@@ -174,13 +175,16 @@ impl Writer {
         let partitions = partitions(writes, places);
         let is_claimed = writes.iter().all(|write| {
             let standing = self.claims.standing(write.partition);
-            standing.is_some() && write.tracked.claim == standing
+            // What Redis does not know is looked for whatever stands.
+            let is_new = write.tracked.text.as_deref().is_some_and(SymbolText::is_new);
+            standing.is_some() && (is_new || write.tracked.claim == standing)
         });
         let is_undisputed = self.is_undisputed(is_claimed, &partitions, &appends);
         let parts = self.parts(writes, &partitions, &mut appends, [is_claimed, is_undisputed]);
         let link = self.link.clone();
         let calling = async move { exchange(&link, parts, is_undisputed).await };
-        let (places, answered) = (places.to_vec(), maybe_done(tokio::spawn(calling)));
+        let (places, answered) =
+            (places.to_vec(), maybe_done(tokio::spawn(calling.in_current_span())));
         Way::Called { appends, places, partitions, answered }
     }
 

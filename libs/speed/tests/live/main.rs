@@ -288,12 +288,14 @@ fn a_tail_goes_on_after_its_master_was_replaced() {
     // Replicas have all of it: a few milliseconds are plenty.
     std::thread::sleep(Duration::from_millis(500));
     cluster.kill_master_of(&format!("ticks:{{{TOPIC}/0}}"));
-    let mut again = testkit::eventually_some(PATIENCE, "a writer can connect", || {
-        let connected = runtime.block_on(Writer::connect(&cluster.address(), settings(1_000_000)));
-        connected.ok()
-    });
     let names = SYMBOLS.map(|(name, _)| name);
-    let states = runtime.block_on(again.load(&names, false)).expect("all states");
+    // One that connects before the cluster has another master is to connect again, as the processor does.
+    let (again, states) = testkit::eventually_some(PATIENCE, "a writer has all states", || {
+        let connected = runtime.block_on(Writer::connect(&cluster.address(), settings(1_000_000)));
+        let mut again = connected.ok()?;
+        let states = runtime.block_on(again.load(&names, false)).ok()?;
+        Some((again, states))
+    });
     let as_of = |states: &[Tracked]| states.iter().map(|it| it.state.as_of).collect::<Vec<_>>();
     assert_eq!(as_of(&states), as_of(&log.states));
     let mut again = Log { writer: again, states, trades: log.trades };
