@@ -28,6 +28,9 @@ use tools::{Load, call, ghz, wrk};
 
 const SYMBOLS: usize = 500;
 
+/// How often a query and its floor are asked, in turn: the machine is not as fast all the time.
+const REQUEST_ROUNDS: u64 = 5;
+
 /// How long everything is held, and how much of it there is.
 struct Extent {
     /// Arguments of every `loadgen bench`.
@@ -55,9 +58,6 @@ const WHOLE: Extent = Extent {
     criterion: &["--", "--warm-up-time", "1", "--measurement-time", "3"],
     bench_alerts: None,
 };
-/// How often a query and its floor are asked, in turn: the machine is not as fast all the time.
-const REQUEST_ROUNDS: u64 = 5;
-
 const QUICK: Extent = Extent {
     times: "--hold 6 --trial 3",
     warm_up: 2,
@@ -233,15 +233,17 @@ fn asked(
     let seconds = extent.seconds;
     let gateway = format!("http://{}", rig.gateway);
     let mut asked = Vec::new();
-    let (mut bare, mut ours) = (Vec::new(), Vec::new());
     let each = (seconds / REQUEST_ROUNDS).max(1);
-    for _ in 0..REQUEST_ROUNDS {
-        task.step(BARE);
-        let ask = |address: &str| wrk(&format!("http://{address}/price/AAPL"), each, None);
-        bare.push(rig.with_bare_http(ask)?);
-        task.step("GET /price/AAPL");
-        ours.push(wrk(&format!("{gateway}/price/AAPL"), each, None)?);
-    }
+    let (bare, ours) = rig.with_bare_http(|address| {
+        let (mut bare, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..REQUEST_ROUNDS {
+            task.step(BARE);
+            bare.push(wrk(&format!("http://{address}/price/AAPL"), each, None)?);
+            task.step("GET /price/AAPL");
+            ours.push(wrk(&format!("{gateway}/price/AAPL"), each, None)?);
+        }
+        Ok((bare, ours))
+    })?;
     asked.push(Asked { what: BARE, floor: None, load: Load::median(&bare) });
     asked.push(Asked { what: "GET /price/AAPL", floor: Some(BARE), load: Load::median(&ours) });
     task.step("POST /alerts");
