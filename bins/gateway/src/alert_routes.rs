@@ -277,7 +277,7 @@ fn version_of(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
 
 /// Pause an alert
 ///
-/// It keeps the place that it had
+/// It sees nothing until it is resumed, and then what comes from then on
 #[utoipa::path(
     post, path = "/alerts/{id}/pause", tag = "alerts", operation_id = "pause_alert",
     params(AlertId, OfUser),

@@ -15,7 +15,7 @@ use crate::{Alert, EndUnknown, Log, Status, Store, StoreError, UserId};
 /// What is to be done to an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// It keeps its place and does not fire.
+    /// It sees nothing and does not fire.
     Pause,
     /// A paused one fires again, on what comes from now on.
     Resume,
