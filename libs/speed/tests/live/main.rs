@@ -2,6 +2,8 @@
 //! cluster.
 
 mod claims;
+mod one;
+mod parts;
 mod rights;
 mod undisputed;
 mod writing;
