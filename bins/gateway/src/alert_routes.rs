@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use crate::Alerts;
 use crate::alert_bodies::{AlertBody, CreatedBody, FiringBody, NewAlertBody, PatchBody, status_of};
-use crate::alert_schemas::{AlertId, AlertPatch, NewAlert, OfUser, Page, Which};
-use crate::alerts::Refusal;
+use crate::alert_schemas::{AlertId, AlertPatch, IfMatch, NewAlert, OfUser, Page, Which};
+use crate::alerts::{Refusal, Target};
 use crate::body::Whole;
 use crate::problem::{Kind, Problem};
 use crate::query::{Query, bad_query};
@@ -210,9 +210,7 @@ pub(crate) async fn get(State(alerts): State<Arc<Alerts>>, uri: Uri) -> Result<R
 /// Any change but that of a note begins a new generation, which sees what comes from then on.
 #[utoipa::path(
     patch, path = "/alerts/{id}", tag = "alerts", operation_id = "change_alert",
-    params(AlertId, OfUser, ("If-Match" = Option<String>, Header,
-        description = "Change it only at this version: an ETag of it",
-        pattern = r#"^(\*|"[0-9]{1,18}")$"#)),
+    params(AlertId, OfUser, IfMatch),
     request_body(content(
         (AlertPatch = "application/merge-patch+json"), (AlertPatch = "application/json")
     )),
@@ -280,60 +278,82 @@ fn version_of(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
 /// It sees nothing until it is resumed, and then what comes from then on
 #[utoipa::path(
     post, path = "/alerts/{id}/pause", tag = "alerts", operation_id = "pause_alert",
-    params(AlertId, OfUser),
+    params(AlertId, OfUser, IfMatch),
     responses((status = 200, description = "The alert as it is now", body = AlertBody,
         headers(("etag" = String, description = "Its version, for If-Match"))))
 )]
 pub(crate) async fn pause(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let paused = alerts.pause(id_of(&uri)?, Query::of(&uri).user_id()?).await;
-    paused.map(answer).map_err(not_changed)
+    let target = target(&uri, &headers)?;
+    let paused = alerts.pause(target).await;
+    paused.map(answer).map_err(|refusal| not_done(target, refusal))
 }
 
 /// Resume an alert that is paused
 #[utoipa::path(
     post, path = "/alerts/{id}/resume", tag = "alerts", operation_id = "resume_alert",
-    params(AlertId, OfUser),
+    params(AlertId, OfUser, IfMatch),
     responses((status = 200, description = "The alert as it is now", body = AlertBody,
         headers(("etag" = String, description = "Its version, for If-Match"))))
 )]
 pub(crate) async fn resume(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let resumed = alerts.resume(id_of(&uri)?, Query::of(&uri).user_id()?).await;
-    resumed.map(answer).map_err(not_changed)
+    let target = target(&uri, &headers)?;
+    let resumed = alerts.resume(target).await;
+    resumed.map(answer).map_err(|refusal| not_done(target, refusal))
 }
 
 /// Make an alert that has fired active again
 #[utoipa::path(
     post, path = "/alerts/{id}/rearm", tag = "alerts", operation_id = "rearm_alert",
-    params(AlertId, OfUser),
+    params(AlertId, OfUser, IfMatch),
     responses((status = 200, description = "The alert as it is now", body = AlertBody,
         headers(("etag" = String, description = "Its version, for If-Match"))))
 )]
 pub(crate) async fn rearm(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let rearmed = alerts.rearm(id_of(&uri)?, Query::of(&uri).user_id()?).await;
-    rearmed.map(answer).map_err(not_changed)
+    let target = target(&uri, &headers)?;
+    let rearmed = alerts.rearm(target).await;
+    rearmed.map(answer).map_err(|refusal| not_done(target, refusal))
 }
 
 /// Delete an alert
 #[utoipa::path(
     delete, path = "/alerts/{id}", tag = "alerts", operation_id = "delete_alert",
-    params(AlertId, OfUser),
+    params(AlertId, OfUser, IfMatch),
     responses((status = 204, description = "It is gone"))
 )]
 pub(crate) async fn delete(
     State(alerts): State<Arc<Alerts>>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let deleted = alerts.delete(id_of(&uri)?, Query::of(&uri).user_id()?).await;
-    deleted.map(|()| StatusCode::NO_CONTENT).map_err(not_changed)
+    let target = target(&uri, &headers)?;
+    let deleted = alerts.delete(target).await;
+    deleted.map(|()| StatusCode::NO_CONTENT).map_err(|refusal| not_done(target, refusal))
+}
+
+fn target(uri: &Uri, headers: &HeaderMap) -> Result<Target, Problem> {
+    let (id, user_id) = (id_of(uri)?, Query::of(uri).user_id()?);
+    Ok(Target { id, user_id, expected_version: version_of(headers)? })
+}
+
+fn not_done(target: Target, refusal: Refusal) -> Problem {
+    match target.expected_version {
+        Some(_) if refusal.code == Code::Aborted => {
+            Problem::new(Kind::OtherVersion, refusal.message)
+        }
+        _ => not_changed(refusal),
+    }
 }
 
 fn not_changed(refusal: Refusal) -> Problem {

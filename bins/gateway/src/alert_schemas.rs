@@ -269,6 +269,24 @@ impl IntoParams for OfUser {
     }
 }
 
+/// At which version an alert must be.
+#[derive(Debug)]
+pub(crate) struct IfMatch;
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let tag =
+            ObjectBuilder::new().schema_type(Type::String).pattern(Some(r#"^(\*|"[0-9]{1,18}")$"#));
+        let header = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("Do it only at this version: an ETag of the alert"))
+            .schema(Some(tag));
+        vec![header.build()]
+    }
+}
+
 /// Which page of a list.
 #[derive(Debug)]
 pub(crate) struct Page;

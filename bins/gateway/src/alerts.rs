@@ -28,6 +28,14 @@ use crate::sparingly::Sparingly;
 
 pub(crate) use refusal::Refusal;
 
+/// Which alert, whose it must be (0: anybody's), and at which version.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) id: i64,
+    pub(crate) user_id: i64,
+    pub(crate) expected_version: Option<i64>,
+}
+
 /// How long a connection to the alert service may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -160,26 +168,30 @@ impl Alerts {
         Ok(self.once(Method::Update, request, ask).await?.alert.unwrap_or_default())
     }
 
-    pub(crate) async fn pause(&self, id: i64, user_id: i64) -> Result<Alert, Refusal> {
-        let request = PauseAlertRequest { id, user_id };
+    pub(crate) async fn pause(&self, target: Target) -> Result<Alert, Refusal> {
+        let Target { id, user_id, expected_version } = target;
+        let request = PauseAlertRequest { id, user_id, expected_version };
         let ask = async |mut client: Client, request| client.pause_alert(request).await;
         Ok(self.once(Method::Pause, request, ask).await?.alert.unwrap_or_default())
     }
 
-    pub(crate) async fn resume(&self, id: i64, user_id: i64) -> Result<Alert, Refusal> {
-        let request = ResumeAlertRequest { id, user_id };
+    pub(crate) async fn resume(&self, target: Target) -> Result<Alert, Refusal> {
+        let Target { id, user_id, expected_version } = target;
+        let request = ResumeAlertRequest { id, user_id, expected_version };
         let ask = async |mut client: Client, request| client.resume_alert(request).await;
         Ok(self.once(Method::Resume, request, ask).await?.alert.unwrap_or_default())
     }
 
-    pub(crate) async fn rearm(&self, id: i64, user_id: i64) -> Result<Alert, Refusal> {
-        let request = RearmAlertRequest { id, user_id };
+    pub(crate) async fn rearm(&self, target: Target) -> Result<Alert, Refusal> {
+        let Target { id, user_id, expected_version } = target;
+        let request = RearmAlertRequest { id, user_id, expected_version };
         let ask = async |mut client: Client, request| client.rearm_alert(request).await;
         Ok(self.once(Method::Rearm, request, ask).await?.alert.unwrap_or_default())
     }
 
-    pub(crate) async fn delete(&self, id: i64, user_id: i64) -> Result<(), Refusal> {
-        let request = DeleteAlertRequest { id, user_id };
+    pub(crate) async fn delete(&self, target: Target) -> Result<(), Refusal> {
+        let Target { id, user_id, expected_version } = target;
+        let request = DeleteAlertRequest { id, user_id, expected_version };
         let ask = async |mut client: Client, request| client.delete_alert(request).await;
         self.once(Method::Delete, request, ask).await.map(drop)
     }

@@ -101,6 +101,8 @@ fn table(
     const BODY: &[Kind] = &[BadBody, SlowBody, UnsupportedBody];
     // Of one alert, by its id.
     const ONE: &[Kind] = &[BadId, BadQuery];
+    // Where its version may be named.
+    const OF_VERSION: &[Kind] = &[BadHeader, OtherVersion];
 
     const OF_SYMBOL: &[Kind] = &[BadSymbol, BadQuery, UnknownSymbol, PricesAway, DamagedPrice];
 
@@ -128,11 +130,11 @@ fn table(
         .routes(compressed(fails(routes!(alert_routes::list), &[&[BadQuery], CALL])))
         .routes(fails(routes!(alert_routes::create), &[BODY, CALL]))
         .routes(fails(routes!(alert_routes::get), &[ONE, CALL]))
-        .routes(fails(routes!(alert_routes::patch), &[ONE, BODY, &[BadHeader, OtherVersion], CALL]))
-        .routes(fails(routes!(alert_routes::delete), &[ONE, CALL]))
-        .routes(fails(routes!(alert_routes::pause), &[ONE, CALL]))
-        .routes(fails(routes!(alert_routes::resume), &[ONE, CALL]))
-        .routes(fails(routes!(alert_routes::rearm), &[ONE, CALL]))
+        .routes(fails(routes!(alert_routes::patch), &[ONE, BODY, OF_VERSION, CALL]))
+        .routes(fails(routes!(alert_routes::delete), &[ONE, OF_VERSION, CALL]))
+        .routes(fails(routes!(alert_routes::pause), &[ONE, OF_VERSION, CALL]))
+        .routes(fails(routes!(alert_routes::resume), &[ONE, OF_VERSION, CALL]))
+        .routes(fails(routes!(alert_routes::rearm), &[ONE, OF_VERSION, CALL]))
         .routes(compressed(fails(routes!(alert_routes::firings_of_alert), &[ONE, CALL])))
         .routes(compressed(fails(routes!(alert_routes::firings), &[&[BadQuery], CALL])))
         .with_state(alerts);

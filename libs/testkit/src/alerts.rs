@@ -195,20 +195,23 @@ impl Alerts {
     /// Does something to alerts, as their users may: what is refused is refused.
     pub fn change(&self, changes: impl IntoIterator<Item = Change>) {
         self.ask(changes, |mut client, change| async move {
-            let user_id = 0;
             let answer = match change {
-                Change::Pause(id) => {
-                    client.pause_alert(PauseAlertRequest { id, user_id }).await.map(drop)
-                }
-                Change::Resume(id) => {
-                    client.resume_alert(ResumeAlertRequest { id, user_id }).await.map(drop)
-                }
-                Change::Rearm(id) => {
-                    client.rearm_alert(RearmAlertRequest { id, user_id }).await.map(drop)
-                }
-                Change::Delete(id) => {
-                    client.delete_alert(DeleteAlertRequest { id, user_id }).await.map(drop)
-                }
+                Change::Pause(id) => client
+                    .pause_alert(PauseAlertRequest { id, ..Default::default() })
+                    .await
+                    .map(drop),
+                Change::Resume(id) => client
+                    .resume_alert(ResumeAlertRequest { id, ..Default::default() })
+                    .await
+                    .map(drop),
+                Change::Rearm(id) => client
+                    .rearm_alert(RearmAlertRequest { id, ..Default::default() })
+                    .await
+                    .map(drop),
+                Change::Delete(id) => client
+                    .delete_alert(DeleteAlertRequest { id, ..Default::default() })
+                    .await
+                    .map(drop),
             };
             answer.ok()
         });

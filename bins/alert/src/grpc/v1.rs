@@ -34,8 +34,15 @@ impl V1 {
         Self { calls, watching }
     }
 
-    async fn change(&self, id: i64, user_id: i64, change: Change) -> Result<Option<Alert>, Status> {
-        let target = Target { id, user_id: input::owner(user_id)?, row_version: None };
+    async fn change(
+        &self,
+        id: i64,
+        user_id: i64,
+        expected_version: Option<i64>,
+        change: Change,
+    ) -> Result<Option<Alert>, Status> {
+        let user_id = input::owner(user_id)?;
+        let target = Target { id, user_id, row_version: expected_version };
         let alert = self.calls.change(target, change).await?;
         Ok(Some(messages::alert(alert)))
     }
@@ -153,8 +160,8 @@ impl AlertService for V1 {
         &self,
         request: Request<PauseAlertRequest>,
     ) -> Result<Response<PauseAlertResponse>, Status> {
-        let PauseAlertRequest { id, user_id } = request.into_inner();
-        let alert = self.change(id, user_id, Change::Pause).await?;
+        let PauseAlertRequest { id, user_id, expected_version } = request.into_inner();
+        let alert = self.change(id, user_id, expected_version, Change::Pause).await?;
         Ok(Response::new(PauseAlertResponse { alert }))
     }
 
@@ -162,8 +169,8 @@ impl AlertService for V1 {
         &self,
         request: Request<ResumeAlertRequest>,
     ) -> Result<Response<ResumeAlertResponse>, Status> {
-        let ResumeAlertRequest { id, user_id } = request.into_inner();
-        let alert = self.change(id, user_id, Change::Resume).await?;
+        let ResumeAlertRequest { id, user_id, expected_version } = request.into_inner();
+        let alert = self.change(id, user_id, expected_version, Change::Resume).await?;
         Ok(Response::new(ResumeAlertResponse { alert }))
     }
 
@@ -171,8 +178,8 @@ impl AlertService for V1 {
         &self,
         request: Request<RearmAlertRequest>,
     ) -> Result<Response<RearmAlertResponse>, Status> {
-        let RearmAlertRequest { id, user_id } = request.into_inner();
-        let alert = self.change(id, user_id, Change::Rearm).await?;
+        let RearmAlertRequest { id, user_id, expected_version } = request.into_inner();
+        let alert = self.change(id, user_id, expected_version, Change::Rearm).await?;
         Ok(Response::new(RearmAlertResponse { alert }))
     }
 
@@ -180,8 +187,8 @@ impl AlertService for V1 {
         &self,
         request: Request<DeleteAlertRequest>,
     ) -> Result<Response<DeleteAlertResponse>, Status> {
-        let DeleteAlertRequest { id, user_id } = request.into_inner();
-        self.change(id, user_id, Change::Delete).await?;
+        let DeleteAlertRequest { id, user_id, expected_version } = request.into_inner();
+        self.change(id, user_id, expected_version, Change::Delete).await?;
         Ok(Response::new(DeleteAlertResponse {}))
     }
 

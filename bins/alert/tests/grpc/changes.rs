@@ -75,13 +75,22 @@ async fn an_alert_is_changed_step_by_step() {
     assert_eq!(get(&mut client, made.id).await.expect("read"), made);
     let (id, user_id) = (made.id, 1);
 
-    let paused = client.pause_alert(PauseAlertRequest { id, user_id }).await.expect("paused");
+    let paused = client
+        .pause_alert(PauseAlertRequest { id, user_id, ..Default::default() })
+        .await
+        .expect("paused");
     let paused = paused.into_inner().alert.expect("the alert");
     assert_eq!((paused.status(), paused.generation, paused.version), (AlertStatus::Paused, 2, 2));
-    let resumed = client.resume_alert(ResumeAlertRequest { id, user_id }).await.expect("resumed");
+    let resumed = client
+        .resume_alert(ResumeAlertRequest { id, user_id, ..Default::default() })
+        .await
+        .expect("resumed");
     let resumed = resumed.into_inner().alert.expect("the alert");
     assert_eq!((resumed.status(), resumed.generation), (AlertStatus::Active, 3));
-    let rearmed = client.rearm_alert(RearmAlertRequest { id, user_id }).await.expect("rearmed");
+    let rearmed = client
+        .rearm_alert(RearmAlertRequest { id, user_id, ..Default::default() })
+        .await
+        .expect("rearmed");
     let rearmed = rearmed.into_inner().alert.expect("the alert");
     assert_eq!((rearmed.status(), rearmed.generation), (AlertStatus::Active, 4));
 
@@ -156,8 +165,10 @@ async fn what_cannot_be_done_is_refused_with_the_reason() {
     let mut client = server.client();
     let made = client.create_alert(wanted()).await.expect("made").into_inner();
     let id = made.alert.expect("the alert").id;
-    let mut delete =
-        async |id, user_id| client.delete_alert(DeleteAlertRequest { id, user_id }).await.map(drop);
+    let mut delete = async |id, user_id| {
+        let request = DeleteAlertRequest { id, user_id, ..Default::default() };
+        client.delete_alert(request).await.map(drop)
+    };
     let others = delete(id, 2).await.expect_err("another user's");
     assert_eq!((others.code(), others.message()), (Code::NotFound, "there is no alert 1"));
     assert_eq!(delete(99, 0).await.expect_err("none").code(), Code::NotFound);
@@ -167,11 +178,43 @@ async fn what_cannot_be_done_is_refused_with_the_reason() {
     let gone = get(&mut client, id).await.expect_err("gone");
     assert_eq!(gone.code(), Code::NotFound);
     for id in [id, 99, 0, -1] {
-        let status = client.pause_alert(PauseAlertRequest { id, user_id: 0 }).await;
+        let status = client.pause_alert(PauseAlertRequest { id, ..Default::default() }).await;
         assert_eq!(status.expect_err("none").code(), Code::NotFound);
-        let status = client.rearm_alert(RearmAlertRequest { id, user_id: 0 }).await;
+        let status = client.rearm_alert(RearmAlertRequest { id, ..Default::default() }).await;
         assert_eq!(status.expect_err("none").code(), Code::NotFound);
     }
     let listed = client.get_alerts(GetAlertsRequest::default()).await.expect("listed");
     assert_eq!(listed.into_inner().alerts, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_done_to_an_alert_may_name_its_version() {
+    let server = Server::start(Limits::default()).await;
+    let mut client = server.client();
+    let made = client.create_alert(wanted()).await.expect("made").into_inner();
+    let made = made.alert.expect("the alert");
+    let (id, user_id, other) = (made.id, made.user_id, Some(made.version + 1));
+    let (right, wrong) = (Some(made.version), "alert 1 is at version 1 by now");
+    assert_eq!(right, Some(1));
+    let paused = PauseAlertRequest { id, user_id, expected_version: other };
+    let resumed = ResumeAlertRequest { id, user_id, expected_version: other };
+    let rearmed = RearmAlertRequest { id, user_id, expected_version: other };
+    let deleted = DeleteAlertRequest { id, user_id, expected_version: other };
+    for refused in [
+        client.pause_alert(paused).await.map(drop),
+        client.resume_alert(resumed).await.map(drop),
+        client.rearm_alert(rearmed).await.map(drop),
+        client.delete_alert(deleted).await.map(drop),
+    ] {
+        let status = refused.expect_err("of another version");
+        assert_eq!((status.code(), status.message()), (Code::Aborted, wrong));
+    }
+    assert_eq!(get(&mut client, id).await.expect("read"), made, "nothing was done");
+    let paused = client.pause_alert(PauseAlertRequest { expected_version: right, ..paused }).await;
+    assert_eq!(paused.expect("of that version").into_inner().alert.expect("one").version, 2);
+    let late = DeleteAlertRequest { expected_version: right, ..deleted };
+    assert_eq!(client.delete_alert(late).await.expect_err("paused").code(), Code::Aborted);
+    let deleted = DeleteAlertRequest { expected_version: Some(2), ..deleted };
+    client.delete_alert(deleted).await.expect("of that version");
+    assert_eq!(get(&mut client, id).await.expect_err("gone").code(), Code::NotFound);
 }

@@ -13,7 +13,7 @@ use crate::problem::{Kind, Problem};
 pub(crate) struct Refusal {
     pub(crate) code: Code,
     /// What the service said, or what became of the connection.
-    message: String,
+    pub(crate) message: String,
     /// The service may have done what it was asked for: it did not say that it would not.
     may_be_done: bool,
 }

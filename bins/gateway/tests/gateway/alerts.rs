@@ -308,6 +308,37 @@ async fn a_patch_is_of_the_version_that_its_client_has_read() {
 }
 
 #[tokio::test]
+async fn every_change_is_of_the_version_that_its_client_has_read() {
+    for (method, path, done) in [
+        ("DELETE", "/alerts/5", 204),
+        ("POST", "/alerts/5/pause", 200),
+        ("POST", "/alerts/5/resume", 200),
+        ("POST", "/alerts/5/rearm", 200),
+    ] {
+        let why = "alert 5 is at version 4 by now";
+        let script = [Answer::Well, Answer::Well, Answer::Well, Answer::Refuse(Code::Aborted, why)];
+        let alerts = Scripted::new(&script);
+        let (address, _serving) = serve(alerts.clone(), "127.0.0.1:0").await;
+        let router = router(address, PATIENCE);
+        let with_tag = async |tag: Option<&str>| {
+            let mut request = request(method, path, "");
+            if let Some(tag) = tag {
+                request.headers_mut().insert(IF_MATCH, tag.parse().expect("a value"));
+            }
+            send(&router, request).await
+        };
+        for tag in [Some("\"3\""), Some("*"), None] {
+            assert_eq!(with_tag(tag).await.0, done, "{method} {path} {tag:?}");
+        }
+        let (status, _, body) = with_tag(Some("\"3\"")).await;
+        assert_eq!((status, &body["detail"]), (412, &json!(why)), "{method} {path}");
+        assert_eq!(with_tag(Some("3")).await.0, 400, "{method} {path}");
+        let expected = alerts.expected.lock().expect("no panic").clone();
+        assert_eq!(expected, [Some(3), None, None, Some(3)], "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn firings_are_listed() {
     let (address, _serving) = serve(Scripted::new(&[Answer::Well]), "127.0.0.1:0").await;
     let router = router(address, PATIENCE);

@@ -32,6 +32,8 @@ pub(crate) struct Scripted {
     pub(crate) created: Arc<Mutex<Vec<CreateAlertRequest>>>,
     pub(crate) listed: Arc<Mutex<Vec<GetAlertsRequest>>>,
     pub(crate) updated: Arc<Mutex<Vec<UpdateAlertRequest>>>,
+    /// The versions that the other changes were to find.
+    pub(crate) expected: Arc<Mutex<Vec<Option<i64>>>>,
 }
 
 impl Scripted {
@@ -42,6 +44,7 @@ impl Scripted {
             created: Arc::default(),
             listed: Arc::default(),
             updated: Arc::default(),
+            expected: Arc::default(),
         }
     }
 
@@ -156,7 +159,8 @@ impl AlertService for Scripted {
         &self,
         request: tonic::Request<PauseAlertRequest>,
     ) -> Result<Response<PauseAlertResponse>, Status> {
-        let PauseAlertRequest { id, user_id } = request.into_inner();
+        let PauseAlertRequest { id, user_id, expected_version } = request.into_inner();
+        self.expected.lock().expect("no panic").push(expected_version);
         self.next().await?;
         let alert = Some(Alert { status: 2, ..self.alert(id, user_id) });
         Ok(Response::new(PauseAlertResponse { alert }))
@@ -166,7 +170,8 @@ impl AlertService for Scripted {
         &self,
         request: tonic::Request<ResumeAlertRequest>,
     ) -> Result<Response<ResumeAlertResponse>, Status> {
-        let ResumeAlertRequest { id, user_id } = request.into_inner();
+        let ResumeAlertRequest { id, user_id, expected_version } = request.into_inner();
+        self.expected.lock().expect("no panic").push(expected_version);
         self.next().await?;
         Ok(Response::new(ResumeAlertResponse { alert: Some(self.alert(id, user_id)) }))
     }
@@ -175,7 +180,8 @@ impl AlertService for Scripted {
         &self,
         request: tonic::Request<RearmAlertRequest>,
     ) -> Result<Response<RearmAlertResponse>, Status> {
-        let RearmAlertRequest { id, user_id } = request.into_inner();
+        let RearmAlertRequest { id, user_id, expected_version } = request.into_inner();
+        self.expected.lock().expect("no panic").push(expected_version);
         self.next().await?;
         let alert = Some(Alert { generation: 2, ..self.alert(id, user_id) });
         Ok(Response::new(RearmAlertResponse { alert }))
@@ -183,8 +189,10 @@ impl AlertService for Scripted {
 
     async fn delete_alert(
         &self,
-        _: tonic::Request<DeleteAlertRequest>,
+        request: tonic::Request<DeleteAlertRequest>,
     ) -> Result<Response<DeleteAlertResponse>, Status> {
+        let DeleteAlertRequest { expected_version, .. } = request.into_inner();
+        self.expected.lock().expect("no panic").push(expected_version);
         self.next().await?;
         Ok(Response::new(DeleteAlertResponse {}))
     }

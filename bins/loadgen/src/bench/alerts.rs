@@ -90,7 +90,7 @@ impl Alerts {
     pub(crate) async fn take_back(&self, ids: &[i64]) -> anyhow::Result<()> {
         let calls = ids.iter().map(|id| {
             let mut client = self.client.clone();
-            let request = DeleteAlertRequest { id: *id, user_id: USER };
+            let request = DeleteAlertRequest { id: *id, user_id: USER, ..Default::default() };
             async move { client.delete_alert(request).await.context("an alert was not taken back") }
         });
         futures::stream::iter(calls).buffered(ONES_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
