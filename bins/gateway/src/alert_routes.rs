@@ -233,7 +233,8 @@ pub(crate) async fn patch(
         let mut alert = alerts.get(id, user_id).await?;
         let version = alert.version;
         if wanted.is_some_and(|wanted| wanted != version) {
-            return Err(another_version(version));
+            let detail = format!("alert {id} is at version {version} by now");
+            return Err(Problem::new(Kind::OtherVersion, detail));
         }
         let paths = body.apply(&mut alert)?;
         let request = UpdateAlertRequest {
@@ -245,32 +246,31 @@ pub(crate) async fn patch(
         match alerts.update(request).await {
             Ok(alert) => return Ok(answer(alert)),
             // It was fired, or changed by somebody else, since it was read.
-            Err(refusal) if refusal.code == Code::Aborted => match wanted {
-                Some(_) => return Err(another_version(version)),
-                None if attempts.is_empty() => return Err(refusal.into()),
-                None => {}
-            },
-            Err(refusal) => return Err(not_changed(refusal)),
+            Err(refusal)
+                if refusal.code == Code::Aborted && wanted.is_none() && !attempts.is_empty() => {}
+            Err(refusal) => return Err(refusal.of_a_change(wanted)),
         }
     }
 }
 
-fn another_version(version: i64) -> Problem {
-    let detail = format!("the alert is not at the version of If-Match: at \"{version}\", or later");
-    Problem::new(Kind::OtherVersion, detail)
-}
-
 /// The version that a client means, by the entity tag that it was told.
 fn version_of(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    let Some(tag) = headers.get(IF_MATCH) else { return Ok(None) };
+    let mut tags = headers.get_all(IF_MATCH).iter();
+    let Some(tag) = tags.next() else { return Ok(None) };
     let tag = tag.to_str().unwrap_or_default().trim();
-    if tag == "*" {
-        return Ok(None);
+    let version = tag.trim_matches('"').parse().ok().filter(|version| tag_of(*version) == tag);
+    match (tag, version, tags.next()) {
+        ("*", _, None) => Ok(None),
+        (_, Some(version), None) => Ok(Some(version)),
+        _ => {
+            let detail = "If-Match must be one ETag of the alert, or *";
+            Err(Problem::new(Kind::BadHeader, detail))
+        }
     }
-    let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-    let version = version.and_then(|version| version.parse().ok());
-    let detail = "If-Match must be one ETag of the alert, or *";
-    version.map(Some).ok_or_else(|| Problem::new(Kind::BadHeader, detail))
+}
+
+fn tag_of(version: i64) -> String {
+    format!("\"{version}\"")
 }
 
 /// Pause an alert
@@ -289,7 +289,7 @@ pub(crate) async fn pause(
 ) -> Result<Response, Problem> {
     let target = target(&uri, &headers)?;
     let paused = alerts.pause(target).await;
-    paused.map(answer).map_err(|refusal| not_done(target, refusal))
+    paused.map(answer).map_err(|refusal| refusal.of_a_change(target.expected_version))
 }
 
 /// Resume an alert that is paused
@@ -306,7 +306,7 @@ pub(crate) async fn resume(
 ) -> Result<Response, Problem> {
     let target = target(&uri, &headers)?;
     let resumed = alerts.resume(target).await;
-    resumed.map(answer).map_err(|refusal| not_done(target, refusal))
+    resumed.map(answer).map_err(|refusal| refusal.of_a_change(target.expected_version))
 }
 
 /// Make an alert that has fired active again
@@ -323,7 +323,7 @@ pub(crate) async fn rearm(
 ) -> Result<Response, Problem> {
     let target = target(&uri, &headers)?;
     let rearmed = alerts.rearm(target).await;
-    rearmed.map(answer).map_err(|refusal| not_done(target, refusal))
+    rearmed.map(answer).map_err(|refusal| refusal.of_a_change(target.expected_version))
 }
 
 /// Delete an alert
@@ -339,7 +339,9 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let target = target(&uri, &headers)?;
     let deleted = alerts.delete(target).await;
-    deleted.map(|()| StatusCode::NO_CONTENT).map_err(|refusal| not_done(target, refusal))
+    deleted
+        .map(|()| StatusCode::NO_CONTENT)
+        .map_err(|refusal| refusal.of_a_change(target.expected_version))
 }
 
 fn target(uri: &Uri, headers: &HeaderMap) -> Result<Target, Problem> {
@@ -347,21 +349,8 @@ fn target(uri: &Uri, headers: &HeaderMap) -> Result<Target, Problem> {
     Ok(Target { id, user_id, expected_version: version_of(headers)? })
 }
 
-fn not_done(target: Target, refusal: Refusal) -> Problem {
-    match target.expected_version {
-        Some(_) if refusal.code == Code::Aborted => {
-            Problem::new(Kind::OtherVersion, refusal.message)
-        }
-        _ => not_changed(refusal),
-    }
-}
-
-fn not_changed(refusal: Refusal) -> Problem {
-    refusal.of_an_effect("the alert may have been changed")
-}
-
 fn answer(alert: Alert) -> Response {
-    let tag: [(HeaderName, String); 1] = [(ETAG, format!("\"{}\"", alert.version))];
+    let tag: [(HeaderName, String); 1] = [(ETAG, tag_of(alert.version))];
     (NO_STORE, tag, Json(AlertBody::from(alert))).into_response()
 }
 

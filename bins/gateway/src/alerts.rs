@@ -28,7 +28,7 @@ use crate::sparingly::Sparingly;
 
 pub(crate) use refusal::Refusal;
 
-/// Which alert, whose it must be (0: anybody's), and at which version.
+/// Which alert, whose it must be (0: anybody's), and at which version (`None`: at any).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) id: i64,

@@ -212,9 +212,15 @@ async fn whatever_is_done_to_an_alert_may_name_its_version() {
     assert_eq!(get(&mut client, id).await.expect("read"), made, "nothing was done");
     let paused = client.pause_alert(PauseAlertRequest { expected_version: right, ..paused }).await;
     assert_eq!(paused.expect("of that version").into_inner().alert.expect("one").version, 2);
+    let resumed = ResumeAlertRequest { expected_version: Some(2), ..resumed };
+    let resumed = client.resume_alert(resumed).await.expect("of that version").into_inner();
+    assert_eq!(resumed.alert.expect("one").version, 3);
+    let rearmed = RearmAlertRequest { expected_version: Some(3), ..rearmed };
+    let rearmed = client.rearm_alert(rearmed).await.expect("of that version").into_inner();
+    assert_eq!(rearmed.alert.expect("one").version, 4);
     let late = DeleteAlertRequest { expected_version: right, ..deleted };
-    assert_eq!(client.delete_alert(late).await.expect_err("paused").code(), Code::Aborted);
-    let deleted = DeleteAlertRequest { expected_version: Some(2), ..deleted };
+    assert_eq!(client.delete_alert(late).await.expect_err("changed").code(), Code::Aborted);
+    let deleted = DeleteAlertRequest { expected_version: Some(4), ..deleted };
     client.delete_alert(deleted).await.expect("of that version");
     assert_eq!(get(&mut client, id).await.expect_err("gone").code(), Code::NotFound);
 }

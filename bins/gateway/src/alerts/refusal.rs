@@ -13,7 +13,7 @@ use crate::problem::{Kind, Problem};
 pub(crate) struct Refusal {
     pub(crate) code: Code,
     /// What the service said, or what became of the connection.
-    pub(crate) message: String,
+    message: String,
     /// The service may have done what it was asked for: it did not say that it would not.
     may_be_done: bool,
 }
@@ -51,6 +51,14 @@ impl Refusal {
     /// Whether it is a request's field that is refused.
     pub(crate) fn is_about(&self, field: &str) -> bool {
         self.message.strip_prefix(field).is_some_and(|rest| rest.starts_with(':'))
+    }
+
+    /// For a change of an alert at a version that its client named, if it did.
+    pub(crate) fn of_a_change(self, version: Option<i64>) -> Problem {
+        if version.is_some() && self.code == Code::Aborted {
+            return Problem::new(Kind::OtherVersion, self.message);
+        }
+        self.of_an_effect("the alert may have been changed")
     }
 
     /// For a call that is not repeated: says so where it may have had its effect.

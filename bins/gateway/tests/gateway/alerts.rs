@@ -316,7 +316,15 @@ async fn every_change_is_of_the_version_that_its_client_has_read() {
         ("POST", "/alerts/5/rearm", 200),
     ] {
         let why = "alert 5 is at version 4 by now";
-        let script = [Answer::Well, Answer::Well, Answer::Well, Answer::Refuse(Code::Aborted, why)];
+        let script = [
+            Answer::Well,
+            Answer::Well,
+            Answer::Well,
+            Answer::Refuse(Code::Aborted, why),
+            Answer::Refuse(Code::Aborted, why),
+            Answer::Refuse(Code::FailedPrecondition, "it is fired"),
+            Answer::Refuse(Code::Unavailable, "PostgreSQL is away"),
+        ];
         let alerts = Scripted::new(&script);
         let (address, _serving) = serve(alerts.clone(), "127.0.0.1:0").await;
         let router = router(address, PATIENCE);
@@ -332,9 +340,23 @@ async fn every_change_is_of_the_version_that_its_client_has_read() {
         }
         let (status, _, body) = with_tag(Some("\"3\"")).await;
         assert_eq!((status, &body["detail"]), (412, &json!(why)), "{method} {path}");
-        assert_eq!(with_tag(Some("3")).await.0, 400, "{method} {path}");
+        // Nobody named a version, or it is not what stands in the way.
+        assert_eq!(with_tag(None).await.0, 409, "{method} {path}");
+        assert_eq!(with_tag(Some("\"3\"")).await.0, 409, "{method} {path}");
+        let (status, _, body) = with_tag(Some("\"3\"")).await;
+        let detail = body["detail"].as_str().unwrap_or_default();
+        assert!(status == 503 && detail.ends_with("may have been changed"), "{status} {detail}");
+        for other in ["3", "\"+3\"", "\"03\"", "\"3\", \"4\"", "\"\"", "\"3"] {
+            assert_eq!(with_tag(Some(other)).await.0, 400, "{method} {path} {other}");
+        }
+        let mut twice = request(method, path, "");
+        for tag in ["*", "\"3\""] {
+            twice.headers_mut().append(IF_MATCH, tag.parse().expect("a value"));
+        }
+        assert_eq!(send(&router, twice).await.0, 400, "{method} {path}");
         let expected = alerts.expected.lock().expect("no panic").clone();
-        assert_eq!(expected, [Some(3), None, None, Some(3)], "{method} {path}");
+        let asked = [Some(3), None, None, Some(3), None, Some(3), Some(3)];
+        assert_eq!(expected, asked, "{method} {path}");
     }
 }
 
