@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use service::{Configuration, Service, Settings};
 
 /// How long anything here may take on a busy machine before the test gives up on it.
@@ -131,10 +133,9 @@ impl Program {
         line["metrics"].as_str().and_then(|text| text.parse().ok()).expect("an address")
     }
 
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
-        assert!(status.success());
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().try_into().expect("a pid");
+        kill(Pid::from_raw(pid), signal).expect("it is there");
     }
 
     /// The exit code, all that was logged, and what stands on stderr.
@@ -182,7 +183,7 @@ fn get_until(address: SocketAddr, path: &str, wanted: &str) {
 
 #[test]
 fn sigterm_and_sigint_drain_and_end_well() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut program = Program::start(&[("ECHO", "drains")]);
         let address = program.started();
         get_until(address, "/readyz", "HTTP/1.1 200");
@@ -257,7 +258,7 @@ fn a_drain_past_its_deadline_ends_with_1() {
         let mut program = Program::start(&variables);
         let address = program.started();
         get_until(address, "/readyz", "HTTP/1.1 200");
-        program.signal("TERM");
+        program.signal(Signal::SIGTERM);
         let (code, log, _) = program.end();
         assert_eq!(code, Some(1), "{behaviour}: {log}");
         assert!(log.contains("not drained within SHUTDOWN_TIMEOUT, 100ms"), "{log}");
@@ -269,10 +270,10 @@ fn while_draining_it_is_alive_and_not_ready_and_a_second_signal_ends_it() {
     let mut program = Program::start(&[("ECHO", "hangs"), ("SHUTDOWN_TIMEOUT", "1h")]);
     let address = program.started();
     get_until(address, "/readyz", "HTTP/1.1 200");
-    program.signal("TERM");
+    program.signal(Signal::SIGTERM);
     get_until(address, "/readyz", r#""missing":{"service":"stopping"}"#);
     get_until(address, "/livez", "HTTP/1.1 200");
-    program.signal("TERM");
+    program.signal(Signal::SIGTERM);
     let (code, log, _) = program.end();
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("asked again: ending at once"), "{log}");
@@ -291,12 +292,12 @@ fn a_healthcheck_says_whether_the_program_takes_work() {
     assert_eq!(check(&address.to_string()), (Some(0), String::new()));
     // Whoever listens everywhere is asked at home.
     assert_eq!(check(&format!("0.0.0.0:{}", address.port())).0, Some(0));
-    program.signal("TERM");
+    program.signal(Signal::SIGTERM);
     get_until(address, "/readyz", "HTTP/1.1 503");
     let (code, errors) = check(&address.to_string());
     assert_eq!(code, Some(1));
     assert!(errors.contains(r#""missing":{"service":"stopping"}"#), "{errors}");
-    program.signal("TERM");
+    program.signal(Signal::SIGTERM);
     program.end();
     let (code, errors) = check(&address.to_string());
     assert_eq!(code, Some(1));

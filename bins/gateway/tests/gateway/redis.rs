@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use testkit::{Exit, Program, Server, eventually, free_port, http};
 
@@ -152,7 +153,7 @@ fn while_redis_is_away_the_answer_is_503_in_time_and_then_the_price_again() {
 
 /// A Redis that does nothing, until dropped: its process is stopped.
 struct Paused {
-    pid: String,
+    pid: Pid,
 }
 
 impl Paused {
@@ -160,20 +161,17 @@ impl Paused {
         let mut info = redis::cmd("INFO");
         let info: String = info.arg("server").query(&mut connect(redis)).expect("told");
         let pid = info.lines().find_map(|line| line.strip_prefix("process_id:"));
-        let paused = Self { pid: pid.expect("a pid").trim().to_owned() };
-        signal("STOP", &paused.pid);
+        let pid = pid.expect("a pid").trim().parse().expect("a number");
+        let paused = Self { pid: Pid::from_raw(pid) };
+        kill(paused.pid, Signal::SIGSTOP).expect("it is there");
         paused
     }
 }
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        signal("CONT", &self.pid);
+        kill(self.pid, Signal::SIGCONT).expect("it is there");
     }
-}
-
-fn signal(name: &str, pid: &str) {
-    assert!(Command::new("kill").args(["-s", name, pid]).status().expect("kill").success());
 }
 
 #[test]
@@ -204,7 +202,8 @@ fn a_request_under_way_is_answered_before_the_program_ends() {
     eventually(PATIENCE, "the request is under way", || {
         gateway.program.metric("gostocks_http_in_flight") >= 1.0
     });
-    signal("TERM", &gateway.program.pid().to_string());
+    let pid = Pid::from_raw(gateway.program.pid().try_into().expect("a pid"));
+    kill(pid, Signal::SIGTERM).expect("it is there");
     eventually(PATIENCE, "stopping", || gateway.program.log().contains("stopping"));
     drop(paused);
     let mut answer = String::new();

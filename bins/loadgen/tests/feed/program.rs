@@ -1,6 +1,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// A running `loadgen feed` on a free port, killed when dropped.
 pub(crate) struct Program {
     child: Child,
@@ -28,8 +31,8 @@ impl Program {
 
     /// SIGTERM; how it ended.
     pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
-        let kill = Command::new("kill").arg(self.child.id().to_string()).status();
-        assert!(kill.unwrap().success());
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
         self.child.wait().unwrap()
     }
 }
