@@ -144,11 +144,7 @@ impl Program {
         let code = loop {
             match self.child.try_wait().expect("a child") {
                 Some(status) => break status.code(),
-                None if Instant::now() > deadline => {
-                    self.child.kill().expect("killed");
-                    self.child.wait().expect("waited for");
-                    panic!("did not end");
-                }
+                None if Instant::now() > deadline => panic!("did not end"),
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         };
@@ -156,7 +152,15 @@ impl Program {
         let mut errors = String::new();
         let mut stderr = self.child.stderr.take().expect("piped");
         stderr.read_to_string(&mut errors).expect("errors");
-        (code, self.log, errors)
+        (code, std::mem::take(&mut self.log), errors)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
