@@ -2,14 +2,15 @@
 //! `gostocks.market.v1.StockTick`, in Rust alone: no `protoc` on the machine.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 
 const FILE: &str = "gostocks/market/v1/tick.proto";
 
 fn main() -> anyhow::Result<()> {
-    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
+    // Cargo starts it in the package's folder. What `env!` says is of the clone that compiled it.
+    let proto = PathBuf::from("../proto");
     let file = proto.join(FILE);
     println!("cargo::rerun-if-changed={}", file.display());
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);

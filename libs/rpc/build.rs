@@ -15,9 +15,10 @@ const FILES: [&str; 5] = [
 ];
 
 fn main() -> anyhow::Result<()> {
-    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Cargo starts it in the package's folder. What `env!` says is of the clone that compiled it.
+    let proto = Path::new("../../proto");
     println!("cargo::rerun-if-changed={}", proto.display());
-    let descriptors = protox::compile(FILES, [&proto])
+    let descriptors = protox::compile(FILES, [proto])
         .with_context(|| format!("compiling the files of {}", proto.display()))?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())
